@@ -1,0 +1,49 @@
+"""bintally counts the items in photos of warehouse bins, and says how sure it is.
+
+    from bintally import Counter
+    Counter().count("photo.jpg").count
+
+Names load when first used, so that `import bintally` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bintally.counting.batch import count as count
+    from bintally.counting.counter import Counter as Counter
+    from bintally.counting.evaluate import evaluate as evaluate
+    from bintally.data.check import check as check
+    from bintally.data.explore import explore as explore
+    from bintally.data.fetch import fetch as fetch
+    from bintally.data.split import split as split
+    from bintally.pipeline import run_pipeline as run_pipeline
+    from bintally.records import CountEstimate as CountEstimate
+    from bintally.serving.server import serve as serve
+    from bintally.training.export import export as export
+    from bintally.training.run import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CountEstimate": "records",
+    "Counter": "counting.counter",
+    "check": "data.check",
+    "count": "counting.batch",
+    "evaluate": "counting.evaluate",
+    "explore": "data.explore",
+    "export": "training.export",
+    "fetch": "data.fetch",
+    "run_pipeline": "pipeline",
+    "serve": "serving.server",
+    "split": "data.split",
+    "train": "training.run",
+}
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,5 @@
+"""`python -m bintally` is `bintally`."""
+
+from bintally.cli import main
+
+main()

@@ -1,0 +1,164 @@
+"""Files that other stages rely on: written whole or not at all, with a digest and a provenance beside them."""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from bintally.errors import BintallyError, StorageError
+
+PROVENANCE = "provenance"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def storage_errors(target: Path) -> Iterator[None]:
+    """Maps the operating system's errors of writing `target` to `StorageError`s that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StorageError(
+                f"No space left to write {target}.", hint="Free some space (nothing was half-written) and run it again."
+            ) from error
+        if error.errno in _NO_ACCESS:
+            raise StorageError(
+                f"{target} can't be written: permission denied.", hint="Choose another folder."
+            ) from error
+        raise
+
+
+@contextmanager
+def atomic_write(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A binary file that appears as `target` only when the block ends without an error.
+
+    It is written beside `target` and renamed over it; `durable` syncs it first, so that a power cut leaves the old
+    file or the new one, never half a file.
+
+    Raises:
+        StorageError: disk full, or no permission.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = _part_of(target)
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A new folder that replaces `target` only when the block ends without an error.
+
+    Raises:
+        StorageError: disk full, or no permission.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = _part_of(target)
+        try:
+            part.mkdir()
+            yield part
+            if target.exists():
+                shutil.rmtree(target)
+            part.replace(target)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def write_bytes(target: Path, data: bytes, *, durable: bool = True) -> None:
+    """`data` as `target`, atomically."""
+    with atomic_write(target, durable=durable) as file:
+        file.write(data)
+
+
+def write_text(target: Path, text: str) -> None:
+    """`text` as UTF-8, atomically."""
+    write_bytes(target, text.encode())
+
+
+def write_json(target: Path, value: Any) -> None:
+    """`value` as indented JSON, atomically."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """Hex SHA-256 of any JSON-like value, keys in order: equal values, equal fingerprints."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def code_fingerprint(places: Iterable[str]) -> str:
+    """SHA-256 over the sources of `places` (files or wings of this package): a stage's code version."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for place in places:
+        path = root / place
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(source.relative_to(root).as_posix().encode())
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def write_provenance(
+    folder: Path,
+    stage: str,
+    *,
+    inputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    code: str,
+    outputs: Iterable[Path],
+) -> None:
+    """Records what made the files `outputs` of `folder`: written last, so its presence means the stage finished."""
+    write_json(
+        provenance_path(folder, stage),
+        {
+            "stage": stage,
+            "inputs": dict(inputs),
+            "settings": dict(settings),
+            "code": code,
+            "outputs": {path.relative_to(folder).as_posix(): sha256_of(path) for path in outputs},
+        },
+    )
+
+
+def provenance_path(folder: Path, stage: str) -> Path:
+    """Where `stage` leaves its provenance in `folder`."""
+    return folder / PROVENANCE / f"{stage}.json"
+
+
+def is_current(folder: Path, stage: str, *, inputs: Mapping[str, str], settings: Mapping[str, Any], code: str) -> bool:
+    """Whether `stage` already made its files here from the same inputs, settings and code, and they are still whole."""
+    try:
+        seen = json.loads(provenance_path(folder, stage).read_text())
+        wanted = json.loads(json.dumps({"inputs": dict(inputs), "settings": dict(settings), "code": code}, default=str))
+        return all(seen[key] == value for key, value in wanted.items()) and all(
+            sha256_of(folder / name) == digest for name, digest in seen["outputs"].items()
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, BintallyError):
+        return False
+
+
+def _part_of(target: Path) -> Path:
+    """The hidden name `target` is written under; a fresh one each time, so that writers never share it."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")

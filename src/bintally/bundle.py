@@ -1,0 +1,117 @@
+"""The contract between training and counting: a folder with `model.onnx` and `card.json`. No pickle, ever.
+
+`model.onnx` takes `photos`, uint8 [N, H, W, 3] (RGB), does its own normalisation, flip averaging, temperature and prior
+correction, and returns
+- `probabilities`, float32 [N, K]: of the counts named by the card's `count_keys`;
+- `novelty`, float32 [N] (where the card has a `novelty_threshold`): how far a photo is from the bins it was trained on.
+
+SageMaker's `model.tar.gz` is the tar of such a folder.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from bintally.artifacts import sha256_of
+from bintally.errors import BundleError
+
+SCHEMA_VERSION = 1
+MODEL = "model.onnx"
+CARD = "card.json"
+
+
+class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A measured figure with its 95% interval (bootstrap over photos)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class SplitMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures of one split, and of the best answer that never looks at a photo beside them."""
+
+    photos: int
+    counts: str  # which counts were asked about, e.g. "1-5"
+    figures: dict[str, Figure]
+    blind: dict[str, float]
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one must know to use a model and to judge it."""
+
+    schema_version: int
+    name: str
+    created: str  # ISO 8601, UTC
+    height_px: int
+    width_px: int
+    count_keys: tuple[str, ...]
+    count_values: dict[str, float]  # what each key counts as in the expected count; "6+" has its mean in train
+    temperature: float
+    train_prior: dict[str, float]
+    target_prior: dict[str, float]  # the mix of counts the probabilities are corrected to
+    flip_averaging: bool
+    set_coverage: float  # share of photos whose recorded count is in `count_set`, promised ...
+    set_threshold: float  # ... by taking counts, most probable first, up to this total probability
+    novelty_threshold: float | None  # a photo above it is not taken for a bin; None: the model has no such output
+    metrics: dict[str, SplitMetrics]
+    dataset: dict[str, Any]  # fingerprint of the manifest, photos per split, source
+    recipe: dict[str, Any]
+    code_version: str
+    licence: str
+    model_sha256: str
+    model_bytes: int
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A bundle on disk, whose parts were checked against each other."""
+
+    folder: Path
+    card: Card
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / MODEL
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Reads and checks a bundle.
+
+        Raises:
+            BundleError: a part is missing, truncated, or not the one the card speaks of.
+        """
+        card_path, model_path = folder / CARD, folder / MODEL
+        for path in (card_path, model_path):
+            if not path.is_file():
+                raise BundleError(f"{folder} is no bundle: it has no {path.name}.", hint=_REMAKE)
+        card = read_card(card_path)
+        if card.schema_version != SCHEMA_VERSION:
+            raise BundleError(
+                f"{card_path} has schema version {card.schema_version}; this bintally reads {SCHEMA_VERSION}.",
+                hint="Export the model again, or use the bintally that made it.",
+            )
+        if model_path.stat().st_size != card.model_bytes or sha256_of(model_path) != card.model_sha256:
+            raise BundleError(f"{model_path} is truncated or not the model {card_path} speaks of.", hint=_REMAKE)
+        return cls(folder, card)
+
+
+def read_card(path: Path) -> Card:
+    """The card of a bundle.
+
+    Raises:
+        BundleError: not a card.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Card)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(f"{path} is no readable card: {error}.", hint=_REMAKE) from error
+
+
+def card_json(card: Card) -> bytes:
+    """A card as indented JSON, as it stands in a bundle."""
+    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+
+
+_REMAKE = "Make it with `bintally export RUN --out FOLDER`."

@@ -1,0 +1,113 @@
+"""How a file becomes an image: the one place where photo bytes are opened, limited and turned upright."""
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bintally.errors import PhotoError
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""What is taken for a photo; Pillow alone would also start Ghostscript on PostScript."""
+
+_MAGIC: Final = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
+_ORIENTATION: Final = 0x0112  # EXIF; 5-8 lie on their side
+
+PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""What a photo's name ends in, lower case, where a folder is looked through."""
+
+_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged bytes (tests/counting/test_decode.py damages many)."""
+
+MAX_PIXELS: Final = 50_000_000
+"""A photo with more is refused before it is decoded: no bin camera has 50 megapixels, decompression bombs do."""
+
+# Judged below, by our own limit. Set once: `catch_warnings` around each photo would not be safe in decode threads.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def read_photo(path: Path) -> bytes:
+    """A photo file's bytes.
+
+    Raises:
+        PhotoError: there is no such file, or it can't be read.
+    """
+    if not path.is_file():  # a folder, or a device such as /dev/zero that never ends
+        raise PhotoError(f"There is no photo {path}.", hint="Look at the path.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{path} can't be read: {error.strerror}.", hint="Look at its permissions.") from error
+
+
+class Header(NamedTuple):
+    """What a photo says of itself: the encoder's name as in `FORMATS`, and its full size when upright."""
+
+    format: str
+    width_px: int
+    height_px: int
+
+
+def open_image(photo: bytes, *, draft_px: tuple[int, int] | None = None) -> Image.Image:
+    """An RGB image, upright (EXIF), fully decoded.
+
+    `draft_px` (width, height) lets a JPEG decode at a half, quarter or eighth of its size, but not below that size.
+
+    Raises:
+        PhotoError: empty, no image, truncated, or too large; the sentence and `reason` say which.
+    """
+    return decode(photo, draft_px=draft_px)[0]
+
+
+def decode(photo: bytes, *, draft_px: tuple[int, int] | None = None) -> tuple[Image.Image, Header]:
+    """`open_image`, with the header beside it (sizes are those before `draft_px`).
+
+    Raises:
+        PhotoError: as `open_image`.
+    """
+    if not photo:
+        raise PhotoError("The photo is empty (0 bytes).", hint="Fetch or take it again.", reason="empty")
+    try:
+        image = Image.open(io.BytesIO(photo), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(f"{image.width} x {image.height} px")
+        width_px, height_px = image.size
+        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+            width_px, height_px = height_px, width_px
+        header = Header("JPEG" if image.format == "MPO" else str(image.format), width_px, height_px)
+        if draft_px:
+            image.draft("RGB", draft_px)
+        return ImageOps.exif_transpose(image).convert("RGB"), header
+    except PhotoError:
+        raise
+    except UnidentifiedImageError:
+        raise _unidentified(photo) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large("more pixels than any camera has") from None
+    except _BROKEN as error:
+        raise PhotoError(
+            f"The photo can't be decoded: {error}.",
+            hint="Fetch or take it again.",
+            reason="truncated" if "truncated" in str(error).lower() else "undecodable",
+        ) from error
+
+
+def _too_large(claim: str) -> PhotoError:
+    return PhotoError(
+        f"The photo claims {claim}, more than {MAX_PIXELS // 10**6} megapixels.",
+        hint="Scale it down first.",
+        reason="too_large",
+    )
+
+
+def _unidentified(photo: bytes) -> PhotoError:
+    """Bytes that start like a photo are a damaged one; all others are something else."""
+    if photo.startswith(_MAGIC):
+        return PhotoError("The photo can't be decoded: its header is damaged.", hint="Fetch or take it again.")
+    return PhotoError(
+        "This is not a photo.", hint="JPEG, PNG, WebP, BMP, TIFF and GIF can be read.", reason="not_a_photo"
+    )

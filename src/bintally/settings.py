@@ -1,0 +1,39 @@
+"""Paths and environment, read when asked for; importing this creates and reads nothing."""
+
+import os
+from pathlib import Path
+
+BUNDLED_CHAMPION = Path(__file__).parent / "champion"
+"""The bundle that ships with the package, trained on real photos (CC BY-NC-SA 3.0: non-commercial)."""
+
+
+def champion_folder() -> Path:
+    """The bundle `bintally count` uses when none is named: $BINTALLY_BUNDLE, else the bundled champion."""
+    return Path(os.environ.get("BINTALLY_BUNDLE") or BUNDLED_CHAMPION)
+
+
+def weights_folders() -> list[Path]:
+    """Where pretrained backbones are looked for before the hub: the folders of $BINTALLY_WEIGHTS (like PATH)."""
+    return [Path(part) for part in os.environ.get("BINTALLY_WEIGHTS", "").split(os.pathsep) if part]
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $BINTALLY_CACHE, else bintally's folder in the user's cache."""
+    if named := os.environ.get("BINTALLY_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bintally"
+
+
+def cpu_count() -> int:
+    """Cores this process may use (a container's or `taskset`'s limit, not the machine's)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes of memory that can be used without pushing anything out; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
