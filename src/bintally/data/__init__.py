@@ -1,0 +1,1 @@
+"""Photos and records in: sources, fetch, the rendered sample, check, explore, split."""
