@@ -1,0 +1,1 @@
+"""Bundle + photo -> CountEstimate: the only inference path, and how it is judged."""

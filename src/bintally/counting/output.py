@@ -1,0 +1,292 @@
+"""How estimates are written: JSON lines, CSV or a table for people; and a file of them that a killed run goes on with.
+
+A results file is append-only. Beside it `<file>.settings.json` says which model and counts its lines are of, so that
+lines of two models are never mixed:
+
+    results.jsonl                 one CountEstimate a line
+    results.jsonl.settings.json   {"model_sha256": ..., "counts": ["1", ...], "style": "jsonl", ...}
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from bintally.artifacts import storage_errors, write_json
+from bintally.errors import UsageError
+from bintally.records import CountEstimate
+
+Style: TypeAlias = Literal["table", "jsonl", "csv"]
+
+_SUFFIXES: Final[dict[str, Style]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_ANOTHER: Final = "Choose another --out, or remove that file."
+_BARS: Final = " ▁▂▃▄▅▆▇█"
+
+
+class Writer(Protocol):
+    """One way to write estimates down, line by line."""
+
+    def header(self) -> str:
+        """What stands above the first line."""
+
+    def line(self, estimate: CountEstimate) -> str:
+        """One estimate, with its line's end."""
+
+
+class JsonLines:
+    """One CountEstimate a line."""
+
+    def header(self) -> str:
+        """JSON lines need none."""
+        return ""
+
+    def line(self, estimate: CountEstimate) -> str:
+        """The estimate's one JSON."""
+        return estimate.to_json() + "\n"
+
+
+class Csv:
+    r"""A row an estimate, a column `p_<count>` for each count asked for; a line break in a path is written as `\n`."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+
+    def header(self) -> str:
+        """The names of the columns."""
+        shares = [f"p_{key}" for key in self._keys]
+        return _csv_row(["path", "bin_image_id", "count", "expected_count", *shares, "count_set", *_LAST])
+
+    def line(self, estimate: CountEstimate) -> str:
+        """The estimate's row; a missing number is an empty cell."""
+        shares = [_digits(estimate.probabilities.get(key), 4) for key in self._keys]
+        times = estimate.timings
+        return _csv_row(
+            [
+                estimate.path,
+                estimate.bin_image_id,
+                estimate.count,
+                _digits(estimate.expected_count, 3),
+                *shares,
+                "|".join(estimate.count_set),
+                estimate.abstain,
+                estimate.error,
+                estimate.model,
+                _digits(times.decode_ms if times else None, 2),
+                _digits(times.inference_ms if times else None, 2),
+            ]
+        )
+
+
+_LAST: Final = ("abstain", "error", "model", "decode_ms", "inference_ms")
+
+
+class Table:
+    """Rows for people, streamed; the path comes last, so that its length never bends a column."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+
+    def header(self) -> str:
+        """The names of the columns; the counts stand over the bars of their probabilities."""
+        likely = f"{'likely':<{self._likely_width}}"
+        return f"count  sure  expected  {likely}  {''.join(key[0] for key in self._keys)}{self._open_top}  photo\n"
+
+    def line(self, estimate: CountEstimate) -> str:
+        """Count, its probability, expected count, count set, the distribution as bars, path and what is wrong."""
+        path = _one_line(estimate.path or "")
+        width = len(self._keys) + len(self._open_top)
+        if estimate.error:
+            return f"{'-':>5}  {'':4}  {'':8}  {'':{self._likely_width}}  {'':{width}}  {path}  {estimate.error}\n"
+        key = max(estimate.probabilities, key=estimate.probabilities.__getitem__)
+        bars = "".join(_BARS[round(8 * estimate.probabilities[key])] for key in self._keys)
+        numbers = f"{key:>5}  {estimate.probability:>4.0%}  {estimate.expected_count:>8.2f}"
+        doubt = f"  abstains: {estimate.abstain}" if estimate.abstain else ""
+        likely = f"{' '.join(estimate.count_set):<{self._likely_width}}"
+        return f"{numbers}  {likely}  {bars:<{width}}  {path}{doubt}\n"
+
+    @property
+    def _likely_width(self) -> int:
+        return max(len("likely"), len(" ".join(self._keys)))
+
+    @property
+    def _open_top(self) -> str:
+        return "+" * self._keys[-1].endswith("+")
+
+
+def writer_of(style: Style, keys: Sequence[str]) -> Writer:
+    """The writer of a style for answers over `keys`."""
+    return JsonLines() if style == "jsonl" else Csv(keys) if style == "csv" else Table(keys)
+
+
+def style_of(out: Path) -> Style:
+    """The style a results file's suffix asks for.
+
+    Raises:
+        UsageError: an unknown suffix.
+    """
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{out} has no known suffix.", hint=f"Results are written to {', '.join(_SUFFIXES)}.")
+    return _SUFFIXES[out.suffix.lower()]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all lines of a results file have in common."""
+
+    model: str
+    model_sha256: str
+    counts: tuple[str, ...]
+    style: Style
+
+
+class Done(msgspec.Struct):
+    """What stands in a results file already: paths, and how many of them were abstained from or unreadable."""
+
+    paths: set[str]
+    abstained: int = 0
+    failed: int = 0
+
+
+class Results:
+    """An open results file, whole up to its last line."""
+
+    def __init__(self, path: Path, file: IO[bytes], done: Done, writer: Writer) -> None:
+        self.done = done
+        self._path = path
+        self._file = file
+        self._writer = writer
+
+    def has(self, name: str) -> bool:
+        """Whether the photo `name` has a line."""
+        return (_one_line(shown(name)) if isinstance(self._writer, Csv) else shown(name)) in self.done.paths
+
+    def write(self, estimates: Sequence[CountEstimate]) -> None:
+        """Appends estimates and hands them to the operating system: a kill right after loses none of them."""
+        with storage_errors(self._path):
+            self._file.write("".join(map(self._writer.line, estimates)).encode())
+            self._file.flush()
+
+
+@contextmanager
+def open_results(path: Path, settings: Settings) -> Iterator[Results]:
+    """The results file `path`, new or as a killed run left it: a torn last line is cut off.
+
+    Raises:
+        UsageError: its lines are of another model or other counts, or somebody else is writing it.
+        StorageError: disk full, or no permission.
+    """
+    writer = writer_of(settings.style, settings.counts)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            _lock(file, path)
+            _check_settings(path, settings, is_empty=file.tell() == 0)
+            _cut_torn_line(file)
+            if file.tell() == 0:
+                file.write(writer.header().encode())
+            done = _done(file, path, settings.style)
+            try:
+                yield Results(path, file, done, writer)
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def shown(path: str) -> str:
+    """A path as UTF-8 text: bytes of a name that are not UTF-8 become a question mark in a diamond."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _check_settings(path: Path, settings: Settings, *, is_empty: bool) -> None:
+    beside = path.with_name(path.name + ".settings.json")
+    if is_empty:
+        write_json(beside, msgspec.to_builtins(settings))
+        return
+    try:
+        found = msgspec.json.decode(beside.read_bytes(), type=Settings)
+    except (OSError, msgspec.DecodeError):
+        raise UsageError(
+            f"{path} exists, but nothing beside it says which model its lines are of.", hint="Choose another --out."
+        ) from None
+    differences = [name for name in Settings.__struct_fields__ if getattr(found, name) != getattr(settings, name)]
+    if differences:
+        was, now = (_described(each, differences) for each in (found, settings))
+        raise UsageError(f"{path} holds results of {was}, not of {now}.", hint=_ANOTHER)
+
+
+def _described(settings: Settings, names: Sequence[str]) -> str:
+    return ", ".join(
+        f"counts {' '.join(settings.counts)}" if name == "counts" else f"{name} {str(getattr(settings, name))[:16]}"
+        for name in names
+    )
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: two writers at once are not noticed there
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UsageError(
+            f"Another bintally is writing {path}.", hint="Wait for it, or choose another --out."
+        ) from error
+
+
+def _cut_torn_line(file: IO[bytes]) -> None:
+    """Cuts what stands after the last line end: a kill or a full disk tore it."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - (1 << 16))
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    file.truncate(end)
+    file.seek(end)
+
+
+class _Seen(msgspec.Struct):
+    path: str
+    abstain: str | None = None
+    error: str | None = None
+
+
+def _done(file: IO[bytes], path: Path, style: Style) -> Done:
+    file.seek(0)
+    done = Done(set())
+    try:
+        for seen in _csv_lines(file) if style == "csv" else map(msgspec.json.Decoder(_Seen).decode, file):
+            done.paths.add(seen.path)
+            done.failed += bool(seen.error)
+            done.abstained += bool(seen.abstain)
+    except (msgspec.DecodeError, csv.Error, KeyError, ValueError) as error:
+        raise UsageError(f"{path} was edited: {error}.", hint=_ANOTHER) from error
+    file.seek(0, os.SEEK_END)
+    return done
+
+
+def _csv_lines(file: IO[bytes]) -> Iterator[_Seen]:
+    for row in csv.DictReader(line.decode() for line in file):
+        yield _Seen(path=row["path"], abstain=row["abstain"], error=row["error"])
+
+
+def _csv_row(cells: Sequence[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow([_one_line(c) if isinstance(c, str) else c for c in cells])
+    return buffer.getvalue()
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _digits(number: float | None, digits: int) -> str:
+    return "" if number is None else f"{number:.{digits}f}"

@@ -1,0 +1,13 @@
+"""A tiny real bundle for the counting tests; other wings import `tests.bundles` themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.bundles import make_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose network reads the count off the brightness (see tests/bundles.py)."""
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")

@@ -1,0 +1,84 @@
+"""A bundle is whole and its parts agree, or it is an error that says what to do."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bintally.bundle import CARD, MODEL, Bundle, card_json, read_card
+from bintally.errors import BundleError
+from tests.bundles import make_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "bundle")
+
+
+def test_a_whole_bundle_opens(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.card.name == "tiny"
+    assert opened.model_path == bundle / MODEL
+    assert opened.card.metrics["test"].figures["accuracy"].low == 0.85
+
+
+def test_a_card_is_read_as_it_was_written(bundle: Path) -> None:
+    card = read_card(bundle / CARD)
+    assert card_json(card) == (bundle / CARD).read_bytes()
+    assert card_json(card).count(b"\n") > 20  # for people too
+
+
+@pytest.mark.parametrize("part", [CARD, MODEL])
+def test_a_missing_part_is_named(bundle: Path, part: str) -> None:
+    (bundle / part).unlink()
+    with pytest.raises(BundleError, match=f"has no {part}") as caught:
+        Bundle.open(bundle)
+    assert "bintally export" in caught.value.hint
+
+
+def test_a_folder_that_is_not_there_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is no bundle"):
+        Bundle.open(tmp_path / "nowhere")
+
+
+def test_a_truncated_model_is_found_out(bundle: Path) -> None:
+    model = bundle / MODEL
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(BundleError, match="truncated"):
+        Bundle.open(bundle)
+
+
+def test_a_flipped_bit_is_found_out(bundle: Path) -> None:
+    data = bytearray((bundle / MODEL).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / MODEL).write_bytes(data)
+    with pytest.raises(BundleError, match="not the model"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"schema_version": 99}, "schema version 99"),
+        ({"unknown": 1}, "unknown"),
+        ({"height_px": "tall"}, "height_px"),
+        ({"count_values": {"0": "none"}}, "count_values"),
+    ],
+)
+def test_a_card_edited_against_its_schema_is_told(bundle: Path, change: dict[str, object], told: str) -> None:
+    card = json.loads((bundle / CARD).read_text())
+    (bundle / CARD).write_text(json.dumps(card | change))
+    with pytest.raises(BundleError, match=told):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}'])
+def test_what_is_no_card_is_told(bundle: Path, text: str) -> None:
+    (bundle / CARD).write_text(text)
+    with pytest.raises(BundleError, match="no readable card"):
+        Bundle.open(bundle)
+
+
+def test_an_unreadable_card_is_told(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="no readable card"):
+        read_card(bundle)

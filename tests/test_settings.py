@@ -1,0 +1,35 @@
+"""Paths and environment, read when asked for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bintally.settings import BUNDLED_CHAMPION, champion_folder, cpu_count, weights_folders
+
+
+def test_the_environment_is_read_at_each_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINTALLY_BUNDLE", "models/mine")
+    assert champion_folder() == Path("models/mine")
+    monkeypatch.setenv("BINTALLY_BUNDLE", "")
+    assert champion_folder() == BUNDLED_CHAMPION
+    monkeypatch.delenv("BINTALLY_BUNDLE")
+    assert champion_folder() == BUNDLED_CHAMPION
+
+
+def test_weights_are_looked_for_in_several_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINTALLY_WEIGHTS", os.pathsep.join(["a", "", "b/c"]))
+    assert weights_folders() == [Path("a"), Path("b/c")]
+    monkeypatch.delenv("BINTALLY_WEIGHTS")
+    assert weights_folders() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux tells a process's own cores")
+def test_cores_are_those_this_process_may_use() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert cpu_count() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cpu_count() == len(allowed)
