@@ -1,0 +1,41 @@
+"""The command line: one thin command per verb.
+
+A command parses, calls its verb's keyword-only function and shows the report; it knows nothing else. Verb modules
+import their wing inside the command, so that `bintally --help` stays fast.
+"""
+
+import sys
+
+import typer
+
+from bintally.cli import check, count, evaluate, explore, export, fetch, pipeline, serve, split, train
+from bintally.cli.common import show_error
+from bintally.errors import BintallyError
+
+app = typer.Typer(
+    name="bintally",
+    help="Counts the items in photos of warehouse bins, and says how sure it is.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (fetch, check, explore, split, train, export, evaluate, count, serve):
+    app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
+app.add_typer(pipeline.app, name="pipeline")
+
+
+def main() -> None:
+    """Runs the command line; errors become a sentence on stderr and their exit code, Ctrl-C becomes 130."""
+    try:
+        app(standalone_mode=True)
+    except BintallyError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Run the same command again to go on where it stopped.\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,103 @@
+"""What all commands share: how errors, progress and reports are shown."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bintally.errors import BintallyError, MissingExtraError
+from bintally.progress import SILENT, Progress, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
+
+
+def show_error(error: BintallyError) -> None:
+    """The error's sentence and its next step, on stderr."""
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"       {error.hint}\n")
+
+
+def console() -> "Console":
+    """stderr: progress and tables for people; stdout stays for machines."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def progress_for(*, json_output: bool) -> Progress:
+    """Bars for people; silence for machines."""
+    return SILENT if json_output else RichProgress(console())
+
+
+def emit_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+class RichProgress:
+    """Bars with rate and time left on a terminal; a line per finished task elsewhere (a log)."""
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
+
+    @contextmanager
+    def task(self, label: str, *, total: int | None, unit: str = "") -> Iterator[Task]:
+        """A bar over `total` units."""
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        with Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._console,
+        ) as bars:
+            yield _RichTask(bars, bars.add_task(label, total=total, unit=unit, note="", rate=""))
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(text)
+
+
+class _RichTask:
+    def __init__(self, bars: Any, task_id: Any) -> None:
+        self._bars = bars
+        self._id = task_id
+
+    def advance(self, amount: int = 1) -> None:
+        task = self._bars.tasks[self._bars.task_ids.index(self._id)]
+        self._bars.update(self._id, advance=amount, rate=f"{task.speed:,.0f}/s" if task.speed else "")
+
+    def note(self, text: str) -> None:
+        self._bars.update(self._id, note=text)
+
+
+@contextmanager
+def training_extra() -> Iterator[None]:
+    """Turns a missing torch, timm or lightning into a sentence that says how to install them."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {
+            "torch",
+            "torchvision",
+            "timm",
+            "lightning",
+            "onnx",
+            "safetensors",
+        }:
+            raise
+        raise MissingExtraError(
+            f"This needs {error.name}, which is not installed.", hint="Install it with `pip install 'bintally[train]'`."
+        ) from error

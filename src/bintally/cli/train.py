@@ -1,0 +1,53 @@
+"""`bintally train`: recipe + split photos -> a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bintally.cli.common import Json, console, emit_json, progress_for, training_extra
+
+if TYPE_CHECKING:
+    from bintally.training.run import TrainReport
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (TOML); recipes/ holds the ones that come along.")],
+    data: Annotated[Path, typer.Option(help="A data folder with a split.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")],
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all there are.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start again, whatever OUT holds.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Train a recipe. A run that was stopped, by a kill too, goes on where it was when the command runs again.
+
+    Example: `bintally train recipes/baseline.toml --data data --out runs/first`
+    """
+    with training_extra():
+        from bintally.training.run import train as run
+    from bintally.records import to_plain
+
+    report = run(
+        recipe=recipe, data=data, out=out, threads=threads, fresh=fresh, progress=progress_for(json_output=json_output)
+    )
+    if json_output:
+        emit_json(to_plain(report))
+    else:
+        show(report)
+
+
+def show(report: "TrainReport") -> None:
+    """The epochs, the kept one in bold, and where the run is."""
+    from rich.table import Table
+
+    table = Table(title=f"{report.recipe}: {report.weights}", title_justify="left", box=None)
+    for name in ("epoch", "train loss", "val log loss", "val accuracy", "val rmse", "seconds"):
+        table.add_column(name, justify="right")
+    for row in report.history:
+        figures = (row["train_loss"], row["log_loss"], row["accuracy"], row["rmse"])
+        style = "bold" if row["epoch"] == report.best["epoch"] else "dim"
+        table.add_row(f"{row['epoch']:.0f}", *(f"{x:.3f}" for x in figures), f"{row['seconds']:.0f}", style=style)
+    out = console()
+    out.print(table)
+    out.print(f"Blind (train's commonest count): accuracy {report.blind_accuracy:.3f} on val.")
+    out.print(f"[dim]{report.run}: {report.photos_per_s:.0f} photos/s, curves in curves.svg[/]")

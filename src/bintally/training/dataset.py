@@ -1,0 +1,131 @@
+"""Photos for a training: labels, augmentation and batches that depend on nothing but (seed, epoch, batch).
+
+Because every random choice is drawn from that triple, a training killed in the middle of an epoch goes on exactly as
+if it had not been: nothing about the loader has to be saved.
+
+Shapes: pixels_nchw uint8 [N, 3, px, px]; labels_n int64 [N], index of the count's key.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from bintally.data.balance import BalanceSettings, balanced_indices
+from bintally.training.cache import PhotoCache
+from bintally.training.recipe import AugmentSettings
+
+BatchIndex = tuple[int, list[int]]
+"""The seed of a batch's random choices, and its photos."""
+
+
+class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Cached photos with their labels, by whole batches: `dataset[seed, indices]` is (pixels_nchw, labels_n)."""
+
+    def __init__(
+        self, cache: PhotoCache, table: pl.DataFrame, keys: Sequence[str], transform: v2.Transform | None
+    ) -> None:
+        self.labels_n = labels_of(table, keys)
+        self._cache = cache
+        self._rows_n = cache.rows(table["sha256"].to_list())
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels_n)
+
+    def __getitem__(self, index: BatchIndex) -> tuple[Tensor, Tensor]:
+        seed, chosen = index
+        pixels_nchw = torch.from_numpy(self._cache.read(self._rows_n[chosen])).permute(0, 3, 1, 2)
+        if self._transform is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                pixels_nchw = torch.stack([self._transform(photo_chw) for photo_chw in pixels_nchw])
+        return pixels_nchw, torch.from_numpy(self.labels_n[chosen])
+
+
+class EpochBatches(Sampler[BatchIndex]):
+    """Batches of one epoch after the other, balanced as asked; `start_at` says how many steps are already done.
+
+    Every epoch has the same number of batches (the last, smaller one is left out where there are others).
+    """
+
+    def __init__(
+        self, labels_n: NDArray[np.int64], keys: Sequence[str], *, batch_size: int, balance: BalanceSettings, seed: int
+    ) -> None:
+        self._labels_n, self._keys, self._balance = labels_n, keys, balance
+        self._batch_size, self._seed = batch_size, seed
+        self._epoch, self._first = 0, 0
+        self._batches = max(len(self._order(0)) // batch_size, 1)
+
+    def start_at(self, step: int) -> None:
+        """Goes on after `step` batches since the start of the training."""
+        self._epoch, self._first = divmod(step, self._batches)
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        order = self._order(self._epoch)
+        for batch in range(self._first, self._batches):
+            chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            yield seed_of(self._seed, self._epoch, batch), chosen.tolist()
+        self._epoch, self._first = self._epoch + 1, 0
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return balanced_indices(
+            self._labels_n, keys=tuple(self._keys), settings=self._balance, seed=self._seed, epoch=epoch
+        )
+
+
+def training_loader(dataset: Dataset[Any], batches: Sampler[BatchIndex], *, workers: int) -> DataLoader[Any]:
+    """A loader that hands out whole batches as `batches` names them."""
+    return DataLoader(
+        dataset,
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=False,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def plain_batches(photos: int, batch_size: int) -> list[BatchIndex]:
+    """All photos in order, for validation: nothing random, nothing left out."""
+    return [(0, list(range(start, min(start + batch_size, photos)))) for start in range(0, photos, batch_size)]
+
+
+def seed_of(*numbers: int) -> int:
+    """One 63-bit seed from several numbers; neighbouring ones give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def labels_of(table: pl.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:
+    """Index into `keys` of each row's `count_key`."""
+    index = {key: label for label, key in enumerate(keys)}
+    return np.array([index[key] for key in table["count_key"]], dtype=np.int64)
+
+
+def augmentation(settings: AugmentSettings, px: int) -> v2.Transform:
+    """Random views of one photo, uint8 [3, cache_px, cache_px] -> uint8 [3, px, px]; none of them changes the count."""
+    aspect = settings.crop_aspect
+    steps: list[Any] = [
+        v2.RandomResizedCrop(px, scale=(settings.crop_min_area, 1.0), ratio=(1 / aspect, aspect), antialias=True)
+        if settings.crop_min_area < 1 or aspect > 1
+        else v2.Resize((px, px), antialias=True),
+        v2.RandomHorizontalFlip(settings.flip),
+    ]
+    if settings.rand_augment:
+        steps.append(v2.RandAugment(settings.rand_augment, settings.rand_magnitude))
+    if settings.brightness or settings.contrast or settings.saturation:
+        steps.append(v2.ColorJitter(settings.brightness, settings.contrast, settings.saturation))
+    if settings.blur:
+        steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.2))], p=settings.blur))
+    if settings.erase:
+        steps.append(v2.RandomErasing(settings.erase, scale=(0.02, 0.1)))
+    return v2.Compose(steps)

@@ -1,0 +1,254 @@
+"""The `export` verb: run + split data -> bundle. What it says was checked, on real photos, before it is written."""
+
+import hashlib
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from bintally import __version__
+from bintally.artifacts import atomic_folder, write_bytes
+from bintally.bundle import CARD, MODEL, SCHEMA_VERSION, Card, SplitMetrics, card_json
+from bintally.config import Config
+from bintally.counting.counter import Counter
+from bintally.counting.evaluate import evaluate
+from bintally.counting.report import summary
+from bintally.counting.sets import fit_set_threshold
+from bintally.errors import ModelError
+from bintally.manifest import SPLIT, Manifest
+from bintally.progress import SILENT, Progress
+from bintally.settings import cpu_count
+from bintally.training.cache import PhotoCache
+from bintally.training.dataset import labels_of
+from bintally.training.network import WEIGHTS, CountNetwork, build_network, load_weights, read_weights
+from bintally.training.onnx_file import onnx_bytes
+from bintally.training.recipe import Recipe
+from bintally.training.run import TrainReport, read_run
+from bintally.training.servable import Familiar, Servable, corrected, fit_temperature
+
+FAMILIAR_PHOTOS: Final = 2000
+"""Training photos that say what a bin looks like; the estimate hardly moves beyond."""
+
+CHECKED_PHOTOS: Final = 32
+MAX_DIFFERENCE: Final = 0.02
+"""Largest accepted difference of a probability between torch and the bundle: float16 storage and another convolution
+order explain 0.01 at most, a wrong graph does not stay below 0.1."""
+
+BATCH: Final = 32
+
+
+class ExportConfig(Config):
+    """What to export from where to where."""
+
+    run: Path = Field(description="A finished run.")
+    data: Path = Field(description="The split data folder it was trained on.")
+    out: Path = Field(description="The bundle's folder.")
+    name: str | None = Field(None, description="The model's name; default: the recipe's, with the date.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; default: all there are.")
+
+
+class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was exported. `max_difference` is the largest difference of a probability to torch's, on real photos."""
+
+    bundle: str
+    name: str
+    bytes: int
+    temperature: float
+    set_threshold: float
+    novelty_threshold: float
+    checked_photos: int
+    max_difference: float
+    val: SplitMetrics
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What val and train say about a network: everything the graph needs beside its weights."""
+
+    temperature: float
+    familiar: Familiar
+    novelty_threshold: float
+    set_threshold: float
+
+
+def export(
+    *,
+    run: Path,
+    data: Path,
+    out: Path,
+    name: str | None = None,
+    threads: int | None = None,
+    progress: Progress = SILENT,
+) -> ExportReport:
+    """Turns a run into a bundle: fits temperature, sets and novelty on val, writes one graph, checks it against torch.
+
+    Raises:
+        CheckpointError: `run` is no finished run.
+        ManifestError: `data` has no split, or another one than the run was trained on.
+        ModelError: the exported graph does not say what torch says.
+    """
+    config = ExportConfig.of({"run": run, "data": data, "out": out, "name": name, "threads": threads})
+    return _export(config, progress)
+
+
+def _export(config: ExportConfig, progress: Progress) -> ExportReport:
+    started = time.monotonic()
+    torch.set_num_threads(config.threads or cpu_count())
+    recipe, report = read_run(config.run)
+    manifest = Manifest.read(config.data, SPLIT)
+    network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
+    load_weights(network, read_weights(config.run / WEIGHTS), str(config.run / WEIGHTS), strict=True)
+    network = network.to(memory_format=torch.channels_last).eval()
+    train = _familiar_photos(manifest.usable("train", counts=report.keys), recipe.seed)
+    val = manifest.usable("val", counts=report.keys)
+    caches = [PhotoCache.build(config.data, table, px=recipe.input.px, progress=progress) for table in (train, val)]
+    fitted = _fit(network, recipe, report, [(train, caches[0]), (val, caches[1])], progress)
+    servable = Servable(
+        network,
+        prior_ratio_k=_prior_ratio(report),
+        temperature=fitted.temperature,
+        flip=recipe.export.flip_averaging,
+        familiar=fitted.familiar,
+    ).eval()
+    checked = caches[1].read(np.arange(min(CHECKED_PHOTOS, len(caches[1]))))
+    with progress.task("export", total=1, unit="graph") as task:
+        model = onnx_bytes(servable, torch.from_numpy(checked[:2]))
+        task.advance()
+    card = _card(config, recipe, report, fitted, model)
+    with atomic_folder(config.out) as part:
+        (part / MODEL).write_bytes(model)
+        (part / CARD).write_bytes(card_json(card))
+        difference = _difference(part, servable, checked)
+        metrics = _judged_on_val(part, config.data, recipe, progress)
+        write_bytes(part / CARD, card_json(msgspec.structs.replace(card, metrics={"val": metrics})))
+    return ExportReport(
+        bundle=str(config.out),
+        name=card.name,
+        bytes=len(model),
+        temperature=fitted.temperature,
+        set_threshold=fitted.set_threshold,
+        novelty_threshold=fitted.novelty_threshold,
+        checked_photos=len(checked),
+        max_difference=difference,
+        val=metrics,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _fit(
+    network: CountNetwork,
+    recipe: Recipe,
+    report: TrainReport,
+    parts: list[tuple[pl.DataFrame, PhotoCache]],
+    progress: Progress,
+) -> _Fitted:
+    """Temperature, sets and the novelty threshold from val; what a bin looks like from train."""
+    (train, train_cache), (val, val_cache) = parts
+    total = train.height + val.height * (1 + recipe.export.flip_averaging)
+    with progress.task("calibrate", total=total, unit="photos") as task:
+
+        def features(table: pl.DataFrame, cache: PhotoCache, *, mirrored: bool) -> Tensor:
+            rows, found = cache.rows(table["sha256"].to_list()), []
+            with torch.inference_mode():
+                for start in range(0, len(rows), BATCH):
+                    pixels_nchw = torch.from_numpy(cache.read(rows[start : start + BATCH])).permute(0, 3, 1, 2)
+                    found.append(network.features(pixels_nchw.flip(3) if mirrored else pixels_nchw))
+                    task.advance(len(pixels_nchw))
+            return torch.cat(found)
+
+        familiar = Familiar.fit(features(train, train_cache, mirrored=False))
+        views = [False, True] if recipe.export.flip_averaging else [False]
+        val_features_vnf = torch.stack([features(val, val_cache, mirrored=view) for view in views])
+    with torch.inference_mode():
+        logits_vnk = network.head()(val_features_vnf)
+        novelty_n = familiar.novelty(val_features_vnf[0])
+    labels_n = torch.from_numpy(labels_of(val, report.keys))
+    ratio_k = _prior_ratio(report)
+    temperature = fit_temperature(logits_vnk, labels_n, ratio_k)
+    probabilities_nk = corrected(logits_vnk, ratio_k, temperature).numpy()
+    return _Fitted(
+        temperature=temperature,
+        familiar=familiar,
+        novelty_threshold=float(np.quantile(novelty_n.numpy(), recipe.export.known_share)),
+        set_threshold=fit_set_threshold(probabilities_nk, labels_n.numpy(), recipe.export.set_coverage),
+    )
+
+
+def _familiar_photos(train: pl.DataFrame, seed: int) -> pl.DataFrame:
+    return train.sample(min(FAMILIAR_PHOTOS, train.height), seed=seed).sort("bin_image_id")
+
+
+def _prior_ratio(report: TrainReport) -> Tensor:
+    return torch.tensor([report.target_prior[key] / report.train_prior[key] for key in report.keys])
+
+
+def _difference(bundle: Path, servable: Servable, pixels_nhwc: NDArray[np.uint8]) -> float:
+    """The largest difference of a probability between the bundle, through the path that serves, and torch."""
+    served_nk, _ = Counter(bundle).distribution(pixels_nhwc)
+    with torch.inference_mode():
+        wanted_nk = servable(torch.from_numpy(pixels_nhwc))[0].numpy()
+    difference = float(np.abs(served_nk - wanted_nk).max())
+    if not difference <= MAX_DIFFERENCE:
+        raise ModelError(
+            f"The exported graph and torch differ by {difference:.3f} in a probability (at most {MAX_DIFFERENCE}).",
+            hint="Nothing was written. Try another backbone, or report this with the recipe.",
+        )
+    return difference
+
+
+def _judged_on_val(bundle: Path, data: Path, recipe: Recipe, progress: Progress) -> SplitMetrics:
+    with tempfile.TemporaryDirectory() as scratch:
+        return summary(
+            evaluate(
+                bundle=bundle,
+                data=data,
+                out=Path(scratch),
+                split="val",
+                counts=recipe.evaluate.counts,
+                gallery=0,
+                progress=progress,
+            )
+        )
+
+
+def _card(config: ExportConfig, recipe: Recipe, report: TrainReport, fitted: _Fitted, model: bytes) -> Card:
+    now = datetime.now(UTC)
+    return Card(
+        schema_version=SCHEMA_VERSION,
+        name=config.name or f"{recipe.name}-{now:%Y%m%d}",
+        created=now.isoformat(timespec="seconds"),
+        height_px=recipe.input.px,
+        width_px=recipe.input.px,
+        count_keys=report.keys,
+        count_values=report.values,
+        temperature=fitted.temperature,
+        train_prior=report.train_prior,
+        target_prior=report.target_prior,
+        flip_averaging=recipe.export.flip_averaging,
+        set_coverage=recipe.export.set_coverage,
+        set_threshold=fitted.set_threshold,
+        novelty_threshold=fitted.novelty_threshold,
+        metrics={},
+        dataset={
+            "fingerprint": report.dataset,
+            "train_photos": report.train_photos,
+            "val_photos": report.val_photos,
+            "weights": report.weights,
+        },
+        recipe=recipe.model_dump(mode="json"),
+        code_version=__version__,
+        licence=recipe.export.licence,
+        model_sha256=hashlib.sha256(model).hexdigest(),
+        model_bytes=len(model),
+    )

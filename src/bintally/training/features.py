@@ -1,0 +1,65 @@
+"""A frozen backbone sees each photo twice (as it is, and mirrored) and never again: the head learns from what it saw.
+
+Shapes: features_nvf float32 [N, 2, F], the views of a photo beside each other.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from bintally.progress import Progress
+from bintally.training.cache import PhotoCache
+from bintally.training.dataset import BatchIndex
+from bintally.training.network import CountNetwork
+
+BATCH = 32
+
+
+class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Features with labels, by whole batches; a mirrored view stands in for the photo as often as `flip` says."""
+
+    def __init__(self, features_nvf: Tensor, labels_n: NDArray[np.int64], *, flip: float) -> None:
+        self.labels_n = labels_n
+        self._features_nvf, self._flip = features_nvf, flip
+
+    def __len__(self) -> int:
+        return len(self.labels_n)
+
+    def __getitem__(self, index: BatchIndex) -> tuple[Tensor, Tensor]:
+        seed, chosen = index
+        views = np.random.default_rng(seed).random(len(chosen)) < self._flip
+        return self._features_nvf[chosen, torch.from_numpy(views.astype(np.int64))], torch.from_numpy(
+            self.labels_n[chosen]
+        )
+
+
+class FeatureHead(nn.Module):
+    """A network's head on its own, features [N, F] -> logits [N, K], with the dropout that stands before it."""
+
+    def __init__(self, network: CountNetwork, drop_rate: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(drop_rate), network.head())
+
+    def forward(self, features_nf: Tensor) -> Tensor:
+        """Logits [N, K]."""
+        logits_nk: Tensor = self.layers(features_nf)
+        return logits_nk
+
+
+@torch.inference_mode()
+def compute_features(network: CountNetwork, cache: PhotoCache, digests: Sequence[str], *, progress: Progress) -> Tensor:
+    """What the backbone sees in cached photos: features [N, 2, F]; the second view is mirrored."""
+    network.eval()
+    rows_n = cache.rows(list(digests))
+    parts = []
+    with progress.task("features", total=len(rows_n), unit="photos") as task:
+        for start in range(0, len(rows_n), BATCH):
+            pixels_nchw = torch.from_numpy(cache.read(rows_n[start : start + BATCH])).permute(0, 3, 1, 2)
+            views = [network.features(view) for view in (pixels_nchw, pixels_nchw.flip(3))]
+            parts.append(torch.stack(views, dim=1))
+            task.advance(len(pixels_nchw))
+    return torch.cat(parts)

@@ -1,0 +1,213 @@
+"""The Lightning trainer as we use it: our progress, our checkpoints, exact resume."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from safetensors.torch import save
+
+from bintally.artifacts import atomic_write, write_bytes
+from bintally.errors import CheckpointError
+from bintally.progress import Task
+from bintally.training.dataset import EpochBatches
+from bintally.training.recipe import LoopSettings
+
+LAST: Final = "last.ckpt"
+BEST: Final = "best.safetensors"
+HIGHER_IS_BETTER: Final = {"accuracy": True, "log_loss": False, "rmse": False}
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints appear whole or not at all, and are read without unpickling code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Writes `checkpoint` over `path`."""
+        with atomic_write(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a checkpoint, tensors and plain values only."""
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of ours.
+
+    Raises:
+        CheckpointError: it is truncated or no checkpoint.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError ... for a torn file
+        raise CheckpointError(
+            f"{path} is no whole checkpoint.", hint="Delete it to train from the start, or put back a copy of it."
+        ) from error
+    return checkpoint
+
+
+class Keeper(Callback):
+    """Keeps the last state (for resuming) and the best weights (for exporting), and writes the run's history."""
+
+    def __init__(self, folder: Path, settings: LoopSettings) -> None:
+        self._folder, self._settings = folder, settings
+        self._sign = 1 if HIGHER_IS_BETTER[settings.monitor] else -1
+        self._saved_at = time.monotonic()
+        self._epoch_started = time.monotonic()
+        self._losses: list[float] = []
+        self.best: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must remember, torch's random state included (dropout draws from it)."""
+        return {"best": self.best, "history": self.history, "losses": self._losses, "rng": torch.get_rng_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up where `state_dict` was saved."""
+        self.best, self.history = state_dict["best"], state_dict["history"]
+        self._losses, self._rng = state_dict["losses"], state_dict["rng"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the random state back: after everything that might have drawn from it."""
+        if hasattr(self, "_rng"):
+            torch.set_rng_state(self._rng)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves the last state every `checkpoint_minutes`."""
+        self._losses.append(float(outputs["loss"]))
+        if time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keeps this epoch's weights if they are the best so far, then the state."""
+        if trainer.sanity_checking:
+            return
+        figures = {name: float(trainer.callback_metrics[name]) for name in HIGHER_IS_BETTER}
+        row = {
+            "epoch": float(trainer.current_epoch + 1),
+            "train_loss": sum(self._losses) / max(len(self._losses), 1),
+            "seconds": time.monotonic() - self._epoch_started,
+            **figures,
+        }
+        self.history.append(row)
+        self._losses, self._epoch_started = [], time.monotonic()
+        score = self._sign * figures[self._settings.monitor]
+        if not self.best or score > self._sign * self.best[self._settings.monitor]:
+            self.best = row
+            weights = {name: value.contiguous() for name, value in pl_module.network.state_dict().items()}
+            write_bytes(self._folder / BEST, save(weights))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves the state once the epoch, its validation included, is over."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self._folder / LAST)
+        self._saved_at = time.monotonic()
+
+
+class Reporting(Callback):
+    """Tells our `Progress` what Lightning does: steps, loss, and each epoch's figures."""
+
+    def __init__(self, task: Task, monitor: str) -> None:
+        self._task, self._monitor = task, monitor
+        self._loss = 0.0
+        self._judged = ""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One more batch."""
+        loss = float(outputs["loss"])
+        self._loss = loss if trainer.global_step < 2 else 0.95 * self._loss + 0.05 * loss
+        self._task.advance(len(batch[1]))
+        self._task.note(f"epoch {trainer.current_epoch + 1}, loss {self._loss:.3f}{self._judged}")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One more epoch."""
+        figures = trainer.callback_metrics
+        self._judged = f", val accuracy {float(figures['accuracy']):.3f}, rmse {float(figures['rmse']):.2f}"
+
+
+def fit(
+    module: pl.LightningModule,
+    *,
+    train: Any,
+    batches: EpochBatches,
+    val: Any,
+    folder: Path,
+    settings: LoopSettings,
+    clip_norm: float,
+    task: Task,
+) -> tuple[Keeper, int]:
+    """Trains until done or stopped early, going on from `folder`'s last checkpoint if there is one.
+
+    Returns the keeper (history, best epoch) and the step it resumed from.
+
+    Raises:
+        CheckpointError: the last checkpoint is truncated.
+        TrainingError: the loss became NaN.
+    """
+    keeper = Keeper(folder, settings)
+    callbacks: list[Callback] = [keeper, Reporting(task, settings.monitor)]
+    if settings.patience:
+        mode = "max" if HIGHER_IS_BETTER[settings.monitor] else "min"
+        callbacks.insert(0, EarlyStopping(settings.monitor, patience=settings.patience, mode=mode))
+    last = folder / LAST
+    done = int(read_checkpoint(last)["global_step"]) if last.is_file() else 0
+    batches.start_at(done)
+    task.advance(done * settings.batch_size)
+    with _quiet():
+        trainer = pl.Trainer(
+            max_epochs=settings.epochs,
+            accelerator="auto",
+            devices=1,
+            precision=_precision(settings.precision),
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
+            gradient_clip_val=clip_norm or None,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        try:
+            trainer.fit(module, train, val, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except SystemExit:  # Lightning turns Ctrl-C into exit(1); the command line wants Ctrl-C
+            raise KeyboardInterrupt from None
+    return keeper, done
+
+
+def _precision(wanted: str) -> Any:
+    """'auto' takes bf16 where the machine computes in it: elsewhere it is emulated, and slower than float32."""
+    if wanted == "auto":
+        cuda = torch.cuda.is_available()
+        computes = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_computes_bf16()
+        wanted = "bf16" if computes else "fp32"
+    return {"bf16": "bf16-mixed", "fp32": "32-true"}[wanted]
+
+
+def _cpu_computes_bf16() -> bool:
+    # A private name; a torch without it trains in float32, which is only slower.
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints about workers and hardware are for its own users, its deprecations for its authors."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for text in ("does not have many workers", "LeafSpec", "GPU available but not used", "num_workers"):
+            warnings.filterwarnings("ignore", message=f".*{text}")
+        yield

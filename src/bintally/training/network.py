@@ -1,0 +1,195 @@
+"""Backbone and count head: which layers there are, where their weights come from, which of them learn.
+
+Shapes: pixels_nchw uint8 [N, 3, px, px]; features_nf float [N, F]; logits_nk float [N, K].
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from bintally.errors import BackboneError, did_you_mean
+from bintally.settings import weights_folders
+from bintally.training.recipe import NetworkSettings
+
+WEIGHTS = "model.safetensors"
+"""A run's trained weights, float32, under the names of `CountNetwork.backbone`'s state."""
+
+
+class CountNetwork(nn.Module):
+    """A timm backbone whose classifier names counts. Takes raw pixels: normalisation is the network's own business."""
+
+    mean_c11: Tensor
+    std_c11: Tensor
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone: Any = backbone
+        config = self.backbone.pretrained_cfg
+        self.register_buffer("mean_c11", 255 * torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std_c11", 255 * torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
+
+    def features(self, pixels_nchw: Tensor) -> Tensor:
+        """Pooled features [N, F] of raw pixels (after dropout, while training)."""
+        images_nchw = (pixels_nchw.float() - self.mean_c11) / self.std_c11
+        maps = self.backbone.forward_features(images_nchw.contiguous(memory_format=torch.channels_last))
+        features_nf: Tensor = self.backbone.forward_head(maps, pre_logits=True)
+        return features_nf
+
+    def head(self) -> nn.Module:
+        """The classifier, features [N, F] -> logits [N, K]."""
+        classifier: nn.Module = self.backbone.get_classifier()
+        return classifier
+
+    def forward(self, pixels_nchw: Tensor) -> Tensor:
+        """Logits [N, K] of raw pixels."""
+        logits_nk: Tensor = self.head()(self.features(pixels_nchw))
+        return logits_nk
+
+
+def build_network(settings: NetworkSettings, classes: int, *, pretrained: bool = True) -> tuple[CountNetwork, str]:
+    """The network a recipe describes, and in words where its weights came from.
+
+    `pretrained=False` leaves the weights random: for a run whose own weights are loaded next.
+
+    Raises:
+        BackboneError: unknown architecture, or none of the weights can be had.
+    """
+    if not pretrained:
+        return CountNetwork(_create(settings, classes)), "to be loaded"
+    if settings.start is not None:
+        network = CountNetwork(_create(settings, classes))
+        return network, load_weights(network, earlier_weights(settings.start), str(settings.start), strict=False)
+    failures = []
+    for entry in settings.weights:
+        try:
+            return _with_weights(settings, classes, entry)
+        except BackboneError as error:
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    raise BackboneError(
+        f"None of the weights for {settings.backbone} can be had: {'; '.join(f.message for f in failures)}",
+        hint="Name a safetensors file in the recipe's network.weights, or 'none' to train from scratch.",
+    )
+
+
+def load_weights(network: CountNetwork, state: Mapping[str, Tensor], origin: str, *, strict: bool) -> str:
+    """Copies `state` into the backbone and says in words how much of it fitted.
+
+    Not `strict`: layers that `state` lacks, and a classifier of another size, start from scratch.
+
+    Raises:
+        BackboneError: `state` is of another architecture (or, when strict, not complete).
+    """
+    own = network.backbone.state_dict()
+    fitting = {name: value.float() for name, value in state.items() if name in own and value.shape == own[name].shape}
+    learned = {name for name in own if not name.endswith("num_batches_tracked")}
+    unknown = [name for name in state if name not in own]
+    missing = sorted(learned - fitting.keys())
+    if unknown or (missing if strict else len(fitting) < len(learned) / 2):
+        odd = f"unknown {unknown[0]}" if unknown else f"lacks {missing[0]}"
+        raise BackboneError(
+            f"{origin} holds weights of another architecture than the recipe's backbone ({odd}).",
+            hint="Set network.backbone to the architecture these weights are of.",
+        )
+    network.backbone.load_state_dict(fitting, strict=False)
+    fresh = sum(own[name].numel() for name in missing) / sum(own[name].numel() for name in learned)
+    return origin if fresh < 0.01 else f"{origin} ({fresh:.0%} of the parameters start from scratch)"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        BackboneError: there is no such file, or it is truncated.
+    """
+    if not path.is_file():
+        raise BackboneError(f"There are no weights at {path}.", hint="Check network.weights, or set $BINTALLY_WEIGHTS.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, struct.error) as error:
+        raise BackboneError(f"{path} is no whole safetensors file: {error}.", hint="Fetch it again.") from error
+
+
+def earlier_weights(place: Path) -> dict[str, Tensor]:
+    """Weights of an earlier run (its model.safetensors) or bundle (its ONNX initializers carry the same names).
+
+    Raises:
+        BackboneError: `place` is neither.
+    """
+    if (place / WEIGHTS).is_file():
+        return read_weights(place / WEIGHTS)
+    if (place / "model.onnx").is_file():
+        from bintally.training.onnx_file import backbone_weights
+
+        return backbone_weights(place / "model.onnx")
+    raise BackboneError(f"{place} is neither a run nor a bundle.", hint="network.start wants a folder that has either.")
+
+
+def freeze(network: CountNetwork, tune: str) -> None:
+    """Lets only the layers learn that `tune` names: "all", "head", or "last:N" stages of the backbone and the head."""
+    if tune == "all":
+        return
+    head = {id(parameter) for parameter in network.head().parameters()}
+    body = {name: p for name, p in network.backbone.named_parameters() if id(p) not in head}
+    stage_of = group_parameters(network.backbone, network.backbone.group_matcher(coarse=True), reverse=True)
+    # A group of vectors alone is a norm before the head, not a stage.
+    stages = sorted({stage_of[name] for name, parameter in body.items() if parameter.ndim > 1})
+    kept = int(tune.partition(":")[2] or 0)
+    first = stages[-min(kept, len(stages))] if kept else max(stage_of.values()) + 1
+    for name, parameter in body.items():
+        parameter.requires_grad_(stage_of[name] >= first)
+
+
+def frozen_norms(network: CountNetwork) -> Iterator[nn.Module]:
+    """Normalisation layers that don't learn: their running statistics must stay, too."""
+    for module in network.modules():
+        parameters = list(module.parameters(recurse=False))
+        if parameters and hasattr(module, "running_mean") and not any(p.requires_grad for p in parameters):
+            yield module
+
+
+def _with_weights(settings: NetworkSettings, classes: int, entry: str) -> tuple[CountNetwork, str]:
+    if entry == "none":
+        return CountNetwork(_create(settings, classes)), "from scratch"
+    if entry == "hub":
+        return CountNetwork(_create(settings, classes, pretrained=True)), "timm's hub"
+    network = CountNetwork(_create(settings, classes))
+    return network, load_weights(network, read_weights(_find(entry)), Path(entry).name, strict=False)
+
+
+def _find(entry: str) -> Path:
+    """A weights file by its path, or by its name in a folder of $BINTALLY_WEIGHTS."""
+    places = [Path(entry), *(folder / Path(entry).name for folder in weights_folders())]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _create(settings: NetworkSettings, classes: int, *, pretrained: bool = False) -> nn.Module:
+    name = settings.backbone
+    if not timm.is_model(name.partition(".")[0]):
+        raise BackboneError(f"timm has no architecture {name!r}.", hint=did_you_mean(name, timm.list_models()))
+    extra = {"drop_path_rate": settings.drop_path_rate} if settings.drop_path_rate else {}
+    try:
+        network: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=classes, drop_rate=settings.drop_rate, **extra
+        )
+    except TypeError as error:
+        raise BackboneError(
+            f"{name} can't be built so: {error}.", hint="Leave out network.drop_path_rate for this architecture."
+        ) from error
+    except Exception as error:  # huggingface_hub raises a dozen kinds of its own, httpx's and OSError
+        if not pretrained:
+            raise
+        raise BackboneError(
+            f"The hub's weights of {name} can't be had: {type(error).__name__}.",
+            hint="Without a network, name a safetensors file in the recipe's network.weights, or 'none'.",
+        ) from error
+    return network

@@ -1,0 +1,110 @@
+"""What a training is about to do, worked out from recipe and data before anything expensive starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from bintally.artifacts import fingerprint
+from bintally.data.balance import balanced_indices, class_weights
+from bintally.errors import TrainingError
+from bintally.manifest import SPLIT, Manifest
+from bintally.training.dataset import labels_of
+from bintally.training.losses import CountLoss, neighbour_targets
+from bintally.training.module import Target
+from bintally.training.recipe import Recipe
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Photos, labels and priors of one training. Arrays [K] follow `keys`."""
+
+    recipe: Recipe
+    data: Path
+    keys: tuple[str, ...]
+    train: pl.DataFrame
+    val: pl.DataFrame
+    train_prior_k: Floats
+    target_prior_k: Floats
+    values_k: Floats
+    dataset: str  # fingerprint of the manifest
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: Path) -> "Plan":
+        """Reads the split and checks that every count can be learnt.
+
+        Raises:
+            ManifestError: there is no split yet.
+            TrainingError: no photos to train on or to choose by, or none of a count.
+        """
+        manifest = Manifest.read(data, SPLIT)
+        keys = recipe.count_keys
+        train, val = (manifest.usable(split, counts=keys).sort("bin_image_id") for split in ("train", "val"))
+        _check_counts(train, keys)
+        if val.is_empty():
+            raise TrainingError("There is no photo in val to choose by.", hint="Split with a val part, e.g. 70/20/10.")
+        labels_n = labels_of(train, keys)
+        drawn_n = balanced_indices(labels_n, keys=keys, settings=recipe.balance, seed=recipe.seed, epoch=0)
+        train_prior_k = _mix(labels_n[drawn_n], len(keys), smoothing=0)
+        priors = {"train": train_prior_k, "uniform": np.full(len(keys), 1 / len(keys))}
+        target = priors.get(recipe.export.prior)
+        return cls(
+            recipe=recipe,
+            data=data,
+            keys=keys,
+            train=train,
+            val=val,
+            train_prior_k=train_prior_k,
+            target_prior_k=_mix(labels_of(val, keys), len(keys), smoothing=1) if target is None else target,
+            values_k=_values(train, keys),
+            dataset=manifest.fingerprint(),
+        )
+
+    @property
+    def target(self) -> Target:
+        """How val's answers are judged."""
+        asked_k = np.array([key in self.recipe.asked_keys for key in self.keys])
+        return Target(self.values_k, self.target_prior_k / self.train_prior_k, asked_k)
+
+    def loss(self) -> CountLoss:
+        """The loss, weighted by class where the recipe balances so."""
+        weighted = self.recipe.balance.method == "class_weights"
+        weights_k = (
+            torch.from_numpy(class_weights(labels_of(self.train, self.keys), len(self.keys))) if weighted else None
+        )
+        return CountLoss(neighbour_targets(len(self.keys), self.recipe.loss.neighbour), weights_k)
+
+    def identity(self) -> str:
+        """Equal for two trainings that must end in the same weights."""
+        settings = self.recipe.model_dump(mode="json", exclude={"fetch", "check", "split", "export", "source"})
+        return fingerprint([settings, self.dataset])
+
+
+def _check_counts(train: pl.DataFrame, keys: tuple[str, ...]) -> None:
+    if train.is_empty():
+        raise TrainingError("There is no usable photo in train.", hint="Look at what check set aside: DATA/check.json.")
+    present = set(train["count_key"])
+    absent = [key for key in keys if key not in present]
+    if absent:
+        raise TrainingError(
+            f"There is no photo of count {', '.join(absent)} in train, so it can't be learnt.",
+            hint=f"Fetch some, or set the recipe's counts to {','.join(key for key in keys if key in present)!r}.",
+        )
+
+
+def _mix(labels_n: NDArray[np.int64], classes: int, *, smoothing: int) -> Floats:
+    """Shares of each label; `smoothing` photos are added to each, so that a mix never rules a count out."""
+    sizes = np.bincount(labels_n, minlength=classes) + smoothing
+    shares: Floats = sizes / sizes.sum()
+    return shares
+
+
+def _values(train: pl.DataFrame, keys: tuple[str, ...]) -> Floats:
+    """What each key counts as in the expected count: itself, or for the open top the mean of its photos in train."""
+    means = dict(train.group_by("count_key").agg(pl.col("recorded_count").mean()).iter_rows())
+    return np.array([float(means[key]) if key.endswith("+") else float(key) for key in keys])

@@ -1,0 +1,264 @@
+"""The `train` verb: recipe + split data -> a run folder.
+
+```
+RUN/recipe.json          the recipe, complete
+RUN/run.json             the report below: what came out, from which photos
+RUN/model.safetensors    the best epoch's weights
+RUN/curves.svg           loss and accuracy
+RUN/checkpoints/         last state (to resume), best weights so far
+```
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save
+
+from bintally.artifacts import write_bytes, write_json
+from bintally.config import Config
+from bintally.errors import CheckpointError
+from bintally.progress import SILENT, Progress
+from bintally.settings import cpu_count
+from bintally.training.cache import PhotoCache
+from bintally.training.curves import draw_curves
+from bintally.training.dataset import (
+    EpochBatches,
+    PhotoDataset,
+    augmentation,
+    labels_of,
+    plain_batches,
+    training_loader,
+)
+from bintally.training.features import FeatureDataset, FeatureHead, compute_features
+from bintally.training.loop import BEST, Keeper, fit
+from bintally.training.module import CountModule
+from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, frozen_norms
+from bintally.training.plan import Plan
+from bintally.training.recipe import Recipe
+
+RUN: Final = "run.json"
+RECIPE: Final = "recipe.json"
+CHECKPOINTS: Final = "checkpoints"
+VAL_BATCH: Final = 64
+
+
+class TrainConfig(Config):
+    """What `train` is asked for."""
+
+    recipe: Recipe
+    data: Path = Field(description="A data folder with a split.")
+    out: Path = Field(description="The run folder.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; default: all there are.")
+    fresh: bool = Field(False, description="Start again, whatever OUT holds.")
+    replace: bool = Field(False, description="Another recipe's run in OUT makes room; this one's goes on.")
+
+
+class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out of a training. `history` has a row an epoch; `best` is the kept one, judged on val."""
+
+    recipe: str
+    run: str
+    identity: str
+    dataset: str
+    weights: str
+    keys: tuple[str, ...]
+    values: dict[str, float]
+    train_prior: dict[str, float]
+    target_prior: dict[str, float]
+    train_photos: int
+    val_photos: int
+    best: dict[str, float]
+    blind_accuracy: float
+    history: list[dict[str, float]]
+    resumed_at_step: int
+    stopped_early: bool
+    seconds: float
+    photos_per_s: float
+
+
+def train(
+    *,
+    recipe: Recipe | Path,
+    data: Path,
+    out: Path,
+    threads: int | None = None,
+    fresh: bool = False,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> TrainReport:
+    """Trains a recipe on a split data folder; a run that was killed goes on where it stopped.
+
+    Raises:
+        ConfigError: the recipe is wrong.
+        TrainingError: no photo of a count, none to choose by, or the loss became NaN.
+        BackboneError: unknown architecture, or its weights can't be had.
+        CheckpointError: `out` holds another training's run, or its checkpoint is truncated.
+    """
+    resolved = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
+    values = {"data": data, "out": out, "threads": threads, "fresh": fresh, "replace": replace}
+    return _train(TrainConfig.of({"recipe": resolved, **values}), progress)
+
+
+def read_run(folder: Path) -> tuple[Recipe, TrainReport]:
+    """Recipe and report of a finished run.
+
+    Raises:
+        CheckpointError: `folder` is no finished run.
+    """
+    try:
+        report = msgspec.json.decode((folder / RUN).read_bytes(), type=TrainReport)
+        return Recipe.of(msgspec.json.decode((folder / RECIPE).read_bytes()), where=str(folder / RECIPE)), report
+    except (OSError, msgspec.DecodeError) as error:
+        raise CheckpointError(
+            f"{folder} is no finished run: {error}.", hint="Finish it with `bintally train`."
+        ) from error
+
+
+def _train(config: TrainConfig, progress: Progress) -> TrainReport:
+    started = time.monotonic()
+    torch.set_num_threads(config.threads or cpu_count())
+    torch.manual_seed(config.recipe.seed)
+    plan = Plan.of(config.recipe, config.data)
+    _claim(config, plan)
+    resuming = any((config.out / CHECKPOINTS).iterdir())
+    network, origin = build_network(config.recipe.network, len(plan.keys))
+    freeze(network, config.recipe.network.tune)
+    network = network.to(memory_format=torch.channels_last)
+    progress.say(
+        f"{config.recipe.network.backbone} ({origin}), {plan.train.height:,} photos to learn from, "
+        f"{plan.val.height:,} to choose by{', resuming' if resuming else ''}"
+    )
+    fit_started = time.monotonic()
+    keeper, resumed_at, batches = _fit(plan, network, config.out / CHECKPOINTS, progress)
+    fitted_s = time.monotonic() - fit_started
+    _best_into(network, config)
+    write_bytes(config.out / WEIGHTS, save(_state(network)))
+    epochs_done = len(keeper.history)
+    report = TrainReport(
+        recipe=config.recipe.name,
+        run=str(config.out),
+        identity=plan.identity(),
+        dataset=plan.dataset,
+        weights=origin,
+        keys=plan.keys,
+        values=dict(zip(plan.keys, plan.values_k.tolist(), strict=True)),
+        train_prior=dict(zip(plan.keys, plan.train_prior_k.tolist(), strict=True)),
+        target_prior=dict(zip(plan.keys, plan.target_prior_k.tolist(), strict=True)),
+        train_photos=plan.train.height,
+        val_photos=plan.val.height,
+        best=keeper.best,
+        blind_accuracy=_blind_accuracy(plan),
+        history=keeper.history,
+        resumed_at_step=resumed_at,
+        stopped_early=epochs_done < config.recipe.loop.epochs,
+        seconds=time.monotonic() - started,
+        photos_per_s=(epochs_done * len(batches) - resumed_at) * config.recipe.loop.batch_size / fitted_s,
+    )
+    draw_curves(
+        report.history,
+        best_epoch=int(report.best["epoch"]),
+        blind_accuracy=report.blind_accuracy,
+        target=config.out / "curves.svg",
+    )
+    write_json(config.out / RECIPE, config.recipe.model_dump(mode="json"))
+    write_bytes(config.out / RUN, msgspec.json.format(msgspec.json.encode(report), indent=2))
+    return report
+
+
+def _claim(config: TrainConfig, plan: Plan) -> None:
+    """Makes `out` this training's folder, or sees that it already is: resuming another one's weights would be a lie."""
+    checkpoints, mark = config.out / CHECKPOINTS, config.out / "identity"
+    held = mark.read_text() if mark.is_file() else None
+    if held not in (None, plan.identity()) and not (config.fresh or config.replace):
+        raise CheckpointError(
+            f"{config.out} holds a run of another recipe or of other photos.",
+            hint="Choose another --out, or start again with --fresh.",
+        )
+    if config.fresh or held != plan.identity():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    write_bytes(mark, plan.identity().encode())
+
+
+def _fit(plan: Plan, network: CountNetwork, folder: Path, progress: Progress) -> tuple[Keeper, int, EpochBatches]:
+    recipe = plan.recipe
+    batches = EpochBatches(
+        labels_of(plan.train, plan.keys),
+        plan.keys,
+        batch_size=recipe.loop.batch_size,
+        balance=recipe.balance,
+        seed=recipe.seed,
+    )
+    frozen_backbone = recipe.network.tune == "head"
+    train, val = (_feature_sets if frozen_backbone else _photo_sets)(plan, network, progress)
+    module = CountModule(
+        FeatureHead(network, recipe.network.drop_rate) if frozen_backbone else network,
+        network.head(),
+        plan.loss(),
+        plan.target,
+        recipe.optimizer,
+        steps=recipe.loop.epochs * len(batches),
+        frozen=[] if frozen_backbone else list(frozen_norms(network)),
+    )
+    total = recipe.loop.epochs * len(batches) * recipe.loop.batch_size
+    with progress.task("train", total=total, unit="photos") as task:
+        keeper, resumed_at = fit(
+            module,
+            train=training_loader(train, batches, workers=recipe.loop.workers),
+            batches=batches,
+            val=training_loader(val, plain_batches(len(val), VAL_BATCH), workers=0),
+            folder=folder,
+            settings=recipe.loop,
+            clip_norm=recipe.optimizer.clip_norm,
+            task=task,
+        )
+    return keeper, resumed_at, batches
+
+
+def _photo_sets(plan: Plan, _network: CountNetwork, progress: Progress) -> tuple[PhotoDataset, PhotoDataset]:
+    sizes = plan.recipe.input
+    return (
+        PhotoDataset(
+            PhotoCache.build(plan.data, plan.train, px=sizes.cache_px, progress=progress),
+            plan.train,
+            plan.keys,
+            augmentation(plan.recipe.augment, sizes.px),
+        ),
+        PhotoDataset(PhotoCache.build(plan.data, plan.val, px=sizes.px, progress=progress), plan.val, plan.keys, None),
+    )
+
+
+def _feature_sets(plan: Plan, network: CountNetwork, progress: Progress) -> tuple[FeatureDataset, FeatureDataset]:
+    sets = []
+    for table, flip in ((plan.train, plan.recipe.augment.flip), (plan.val, 0.0)):
+        cache = PhotoCache.build(plan.data, table, px=plan.recipe.input.px, progress=progress)
+        features_nvf = compute_features(network, cache, table["sha256"].to_list(), progress=progress)
+        sets.append(FeatureDataset(features_nvf, labels_of(table, plan.keys), flip=flip))
+    return sets[0], sets[1]
+
+
+def _best_into(network: CountNetwork, config: TrainConfig) -> None:
+    """The kept epoch's weights into the whole network; a frozen backbone has only its head to take back."""
+    state = load_file(config.out / CHECKPOINTS / BEST)
+    if config.recipe.network.tune == "head":
+        network.head().load_state_dict({name.removeprefix("layers.1."): value for name, value in state.items()})
+    else:
+        network.load_state_dict(state)
+
+
+def _state(network: CountNetwork) -> dict[str, torch.Tensor]:
+    return {name: value.contiguous() for name, value in network.backbone.state_dict().items()}
+
+
+def _blind_accuracy(plan: Plan) -> float:
+    """Accuracy on val of always answering train's commonest count, among those asked about."""
+    asked_k = plan.target.asked_k
+    labels_n = labels_of(plan.val, plan.keys)
+    labels_n = labels_n[asked_k[labels_n]]
+    commonest = max(range(len(plan.keys)), key=lambda k: plan.train_prior_k[k] * asked_k[k])
+    return float((labels_n == commonest).mean()) if len(labels_n) else 0.0

@@ -1,0 +1,107 @@
+"""What is exported: everything between a photo's pixels and a distribution, as one graph.
+
+Shapes: photos uint8 [N, H, W, 3]; features_nf float [N, F]; logits_vnk, probabilities_nk float; novelty_n float [N].
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bintally.training.network import CountNetwork
+
+KEPT_VARIANCE = 0.95
+"""Share of the features' variance whose directions are judged one by one; what is left is judged as a whole."""
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """Where the features of known bins lie: a Gaussian in their main directions, and a residual around it.
+
+    Mahalanobis distance (Lee et al. 2018, arXiv:1807.03888) on the main directions, plus what they can't explain
+    (Wang et al. 2022, ViM, arXiv:2203.10807), each scaled to a mean of 1 over known bins.
+    """
+
+    mean_f: Tensor
+    whitening_fd: Tensor  # features -> D directions with unit variance
+    basis_fd: Tensor  # the same directions, orthonormal
+    residual_scale: Tensor  # scalar: mean squared residual of known bins
+
+    @classmethod
+    def fit(cls, features_nf: Tensor) -> "Familiar":
+        """Fits to features [N, F] of known bins."""
+        features_nf = features_nf.double()
+        mean_f = features_nf.mean(dim=0)
+        centred_nf = features_nf - mean_f
+        variances_f, vectors_ff = torch.linalg.eigh(centred_nf.T @ centred_nf / max(len(centred_nf) - 1, 1))
+        variances_f, vectors_ff = variances_f.flip(0).clamp(min=1e-12), vectors_ff.flip(1)
+        explained = variances_f.cumsum(0) / variances_f.sum()
+        directions = int((explained < KEPT_VARIANCE).sum()) + 1
+        basis_fd = vectors_ff[:, :directions]
+        residual = (centred_nf - centred_nf @ basis_fd @ basis_fd.T).square().sum(dim=1).mean().clamp(min=1e-12)
+        return cls(
+            mean_f.float(), (basis_fd / variances_f[:directions].sqrt()).float(), basis_fd.float(), residual.float()
+        )
+
+    def novelty(self, features_nf: Tensor) -> Tensor:
+        """How far features [N, F] are from known bins, [N]; around 1 for a known bin."""
+        centred_nf = features_nf - self.mean_f
+        typical_n = (centred_nf @ self.whitening_fd).square().mean(dim=1)
+        # Pythagoras: the basis is orthonormal, so no [N, F] residual has to be built.
+        left_n = centred_nf.square().sum(dim=1) - (centred_nf @ self.basis_fd).square().sum(dim=1)
+        return 0.5 * (typical_n + left_n / self.residual_scale)
+
+
+class Servable(nn.Module):
+    """A trained network as it serves: normalisation, flip averaging, temperature, prior correction, novelty."""
+
+    prior_ratio_k: Tensor
+
+    def __init__(
+        self, network: CountNetwork, *, prior_ratio_k: Tensor, temperature: float, flip: bool, familiar: Familiar | None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("prior_ratio_k", prior_ratio_k)
+        self._temperature, self._flip, self._familiar = temperature, flip, familiar
+        if familiar is not None:
+            for name in ("mean_f", "whitening_fd", "basis_fd", "residual_scale"):
+                self.register_buffer(f"familiar_{name}", getattr(familiar, name))
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
+        """(probabilities [N, K], novelty [N] if the model has it) of photos uint8 [N, H, W, 3]."""
+        pixels_nchw = photos.permute(0, 3, 1, 2)
+        # One pass over both views: two passes would put every layer into the graph twice, and loading it takes 1.75x as
+        # long (DenseNet-169, measured side by side).
+        views = [pixels_nchw, pixels_nchw.flip(3)] if self._flip else [pixels_nchw]
+        features_vnf = self.network.features(torch.cat(views)).unflatten(0, (len(views), -1))
+        probabilities_nk = corrected(self.network.head()(features_vnf), self.prior_ratio_k, self._temperature)
+        if self._familiar is None:
+            return (probabilities_nk,)
+        return probabilities_nk, self._registered().novelty(features_vnf[0])
+
+    def _registered(self) -> Familiar:
+        """The buffers, so that the graph holds them by name."""
+        return Familiar(
+            self.familiar_mean_f, self.familiar_whitening_fd, self.familiar_basis_fd, self.familiar_residual_scale
+        )
+
+
+def corrected(logits_vnk: Tensor, prior_ratio_k: Tensor, temperature: float) -> Tensor:
+    """Distributions [N, K] from the logits of V views of each photo: softened, averaged, corrected for the prior.
+
+    The correction is Saerens et al. 2002: multiply by target prior / train prior, and normalise.
+    """
+    scores_nk = torch.softmax(logits_vnk / temperature, dim=2).mean(dim=0) * prior_ratio_k
+    return scores_nk / scores_nk.sum(dim=1, keepdim=True)
+
+
+def fit_temperature(logits_vnk: Tensor, labels_n: Tensor, prior_ratio_k: Tensor) -> float:
+    """The temperature that gives the least log loss, within [0.3, 5] (Guo et al. 2017, arXiv:1706.04599)."""
+    candidates = torch.logspace(-0.5229, 0.699, 200)
+
+    def log_loss(temperature: float) -> float:
+        probabilities_nk = corrected(logits_vnk, prior_ratio_k, temperature)
+        return float(-probabilities_nk.gather(1, labels_n[:, None]).clamp(min=1e-12).log().mean())
+
+    return min(candidates.tolist(), key=log_loss)

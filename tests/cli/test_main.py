@@ -1,0 +1,43 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, run_cli
+
+VERBS = ["fetch", "check", "explore", "split", "train", "export", "evaluate", "count", "serve", "pipeline run"]
+
+
+def test_help_names_every_verb() -> None:
+    text = run_cli("--help").stdout
+    for verb in VERBS:
+        assert verb.split()[0] in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb_has_an_example_and_json(verb: str) -> None:
+    done = run_cli(*verb.split(), "--help")
+    assert done.returncode == 0
+    assert "Example" in done.stdout
+    assert "--json" in done.stdout
+
+
+def test_a_mistake_is_a_sentence_with_the_next_step_not_a_traceback() -> None:
+    done = run_cli("train", "no-such-recipe.toml", "--data", "nowhere", "--out", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: There is no recipe no-such-recipe.toml.")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_help_and_count_import_no_torch_and_no_polars() -> None:
+    """`bintally --help` and `count` must start fast: what they import is checked, not how long it took."""
+    code = (
+        "import sys, json\n"
+        "import bintally.cli, bintally.counting.counter, bintally.counting.batch\n"
+        "heavy = ('torch', 'polars', 'pydantic', 'fastapi', 'matplotlib', 'obstore')\n"
+        "print(json.dumps([name for name in heavy if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,123 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bintally.bundle import Bundle
+from bintally.data.rendered import render_source
+from bintally.errors import BintallyError, ConfigError, DataError, UsageError
+from bintally.pipeline import STAGES, PipelineReport, run_pipeline, source_state
+from bintally.training.recipe import Recipe
+from tests.training.conftest import tiny_recipe
+
+NAMES = [stage.name for stage in STAGES]
+
+
+def _recipe(**sections: Any) -> Recipe:
+    split = {"fractions": "60/20/20", "seed": 1}
+    return tiny_recipe(
+        **{"split": split, "loop": {"epochs": 1}, "evaluate": {"resamples": 100, "gallery": 4}, **sections}
+    )
+
+
+def _statuses(report: PipelineReport) -> dict[str, str]:
+    return {result.stage: result.status for result in report.stages}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render_source(tmp_path_factory.mktemp("source") / "bucket", photos=120, seed=5)
+
+
+@pytest.fixture(scope="module")
+def workspace(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline") / "runs"
+    report = run_pipeline(recipe=_recipe(), source=str(source), workspace=folder)
+    assert _statuses(report) == dict.fromkeys(NAMES, "done")
+    return folder
+
+
+def test_a_run_ends_in_a_bundle_and_a_report(workspace: Path) -> None:
+    Bundle.open(workspace / "bundle")
+    judged = json.loads((workspace / "report" / "metrics.json").read_text())
+    assert judged["population"]["judged"] > 0
+    assert judged["blind"]
+    assert "<html" in (workspace / "report" / "report.html").read_text()
+    assert [stage["stage"] for stage in json.loads((workspace / "pipeline.json").read_text())["stages"]] == NAMES
+
+
+def test_unchanged_stages_are_skipped_and_say_so(workspace: Path, source: Path) -> None:
+    heard = []
+    report = run_pipeline(recipe=_recipe(), source=str(source), workspace=workspace, on_stage=heard.append)
+    assert _statuses(report) == dict.fromkeys(NAMES, "unchanged")
+    assert heard == report.stages
+
+
+def test_a_changed_setting_redoes_its_stage_and_what_follows_from_it(
+    workspace: Path, source: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "runs"
+    shutil.copytree(workspace, copy)
+    changed = _recipe(evaluate={"resamples": 100, "gallery": 2})
+    statuses = _statuses(run_pipeline(recipe=changed, source=str(source), workspace=copy))
+    assert statuses["train"] == "unchanged"
+    assert statuses["evaluate"] == "done"
+
+
+def test_a_damaged_result_is_made_again(workspace: Path, source: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "runs"
+    shutil.copytree(workspace, copy)
+    (copy / "report" / "report.html").write_text("half")
+    statuses = _statuses(run_pipeline(recipe=_recipe(), source=str(source), workspace=copy))
+    assert [name for name, status in statuses.items() if status == "done"] == ["evaluate"]
+
+
+def test_only_and_from(workspace: Path, source: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "runs"
+    shutil.copytree(workspace, copy)
+    only = run_pipeline(recipe=_recipe(), source=str(source), workspace=copy, only="split")
+    assert _statuses(only) == {"split": "done"}
+    later = run_pipeline(recipe=_recipe(), source=str(source), workspace=copy, from_stage="evaluate")
+    assert _statuses(later) == {"evaluate": "done"}
+
+
+def test_a_failing_stage_stops_the_run_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    heard: list[Any] = []
+    with pytest.raises(DataError, match="Stage 'fetch' stopped the run"):
+        run_pipeline(recipe=_recipe(), source=str(tmp_path / "empty"), workspace=tmp_path / "w", on_stage=heard.append)
+    assert heard == []
+    assert not (tmp_path / "w" / "data" / "manifest.parquet").exists()
+
+
+def test_only_without_what_it_needs_says_so(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"needs .*split\.parquet.*earlier stages"):
+        run_pipeline(recipe=_recipe(), source=str(source), workspace=tmp_path, only="train")
+
+
+@pytest.mark.parametrize("option", ["only", "from_stage"])
+def test_unknown_stage_says_which_was_meant(source: Path, tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'train'"):
+        run_pipeline(recipe=_recipe(), source=str(source), workspace=tmp_path, **{option: "trian"})
+
+
+def test_no_source_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--source"):
+        run_pipeline(recipe=_recipe(), workspace=tmp_path)
+
+
+def test_a_new_photo_in_the_source_is_noticed(tmp_path: Path) -> None:
+    folder = render_source(tmp_path / "bucket", photos=3)
+    before = source_state(str(folder))
+    assert source_state(str(folder)) == before
+    (folder / "bin-images" / "99999.jpg").write_bytes(b"new")
+    assert source_state(str(folder)) != before
+
+
+def test_errors_of_stages_keep_their_kind_and_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(BintallyError) as caught:
+        run_pipeline(recipe=_recipe(), source=str(tmp_path / "nowhere"), workspace=tmp_path / "w")
+    assert caught.value.exit_code in (2, 3)
+    assert caught.value.hint

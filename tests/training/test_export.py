@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bintally.bundle import Bundle
+from bintally.counting.counter import Counter
+from bintally.errors import CheckpointError
+from bintally.manifest import SPLIT, Manifest
+from bintally.training.export import ExportReport, export
+from bintally.training.network import WEIGHTS
+from bintally.training.onnx_file import backbone_weights
+from bintally.training.run import train
+from tests.training.conftest import tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "run"
+    train(recipe=tiny_recipe(loop={"epochs": 4}, evaluate={"counts": "1-5"}), data=data, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, data: Path) -> ExportReport:
+    return export(run=run, data=data, out=run.parent / "bundle", name="tiny-1")
+
+
+def test_the_bundle_says_what_torch_says(exported: ExportReport) -> None:
+    assert exported.checked_photos > 0
+    assert exported.max_difference < 0.02
+
+
+def test_the_card_tells_what_was_fitted_on_val(exported: ExportReport, data: Path) -> None:
+    card = Bundle.open(Path(exported.bundle)).card
+    val = Manifest.read(data, SPLIT).usable("val", counts=("1", "2", "3", "4", "5"))
+    assert card.name == "tiny-1"
+    assert card.metrics["val"].photos == val.height
+    assert card.metrics["val"].counts == "1-5"
+    assert "accuracy" in card.metrics["val"].blind
+    assert card.temperature == exported.temperature
+    assert sum(card.target_prior.values()) == pytest.approx(1)
+
+
+def test_a_photo_is_counted(exported: ExportReport, data: Path) -> None:
+    manifest = Manifest.read(data, SPLIT)
+    estimate = Counter(exported.bundle).count(data / manifest.table["path"][0])
+    assert sum(estimate.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_most_bins_of_val_are_taken_for_bins(exported: ExportReport, data: Path) -> None:
+    counter = Counter(exported.bundle)
+    val = Manifest.read(data, SPLIT).usable("val")
+    abstained = [counter.count(data / path).abstain for path in val["path"]]
+    assert sum(reason is not None for reason in abstained) <= 1
+
+
+def test_noise_is_not_taken_for_a_bin(exported: ExportReport) -> None:
+    noise_hwc = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert Counter(exported.bundle).count(noise_hwc).abstain
+
+
+def test_large_weights_are_stored_in_half_precision_and_batch_is_free(exported: ExportReport) -> None:
+    model = onnx.load(Path(exported.bundle) / "model.onnx")
+    large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) >= 4096]
+    assert large
+    assert {tensor.data_type for tensor in large} == {onnx.TensorProto.FLOAT16}
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+
+
+def test_training_can_go_on_from_a_bundle(exported: ExportReport, run: Path, data: Path, tmp_path: Path) -> None:
+    state, wanted = backbone_weights(Path(exported.bundle) / "model.onnx"), load_file(run / WEIGHTS)
+    for name, value in wanted.items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.allclose(state[name], value, atol=2e-3, rtol=2e-3), name
+    recipe = tiny_recipe(network={"start": Path(exported.bundle)}, loop={"epochs": 1})
+    report = train(recipe=recipe, data=data, out=tmp_path / "next")
+    assert report.weights == exported.bundle
+
+
+def test_half_a_run_is_not_exported(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(CheckpointError, match=r"no finished run.*bintally train"):
+        export(run=tmp_path / "run", data=data, out=tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()

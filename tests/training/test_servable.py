@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from bintally.training.network import build_network
+from bintally.training.recipe import NetworkSettings
+from bintally.training.servable import Familiar, Servable, corrected, fit_temperature
+
+
+def test_correction_by_hand() -> None:
+    logits_vnk = torch.log(torch.tensor([[[0.5, 0.5]], [[0.7, 0.3]]]))
+    found = corrected(logits_vnk, torch.tensor([1.0, 2.0]), 1.0)
+    assert torch.allclose(found, torch.tensor([[0.6, 0.8]]) / 1.4)
+
+
+def test_temperature_of_overconfident_logits_is_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_nk = torch.randn(20_000, 5, generator=generator)
+    labels_n = torch.multinomial(logits_nk.softmax(dim=1), 1, generator=generator)[:, 0]
+    assert fit_temperature(3 * logits_nk[None], labels_n, torch.ones(5)) == pytest.approx(3, rel=0.05)
+
+
+def test_novelty_is_one_for_the_known_and_large_for_the_strange() -> None:
+    generator = torch.Generator().manual_seed(0)
+    known_nf = torch.randn(3000, 40, generator=generator) * torch.linspace(0.1, 3, 40)
+    familiar = Familiar.fit(known_nf)
+    assert familiar.novelty(known_nf).mean().item() == pytest.approx(1, abs=0.05)
+    assert familiar.novelty(known_nf + 8).min() > familiar.novelty(known_nf).max()
+
+
+def test_novelty_is_the_definition_written_out() -> None:
+    known_nf = torch.randn(200, 10, dtype=torch.float64) * torch.linspace(0.1, 3, 10, dtype=torch.float64)
+    familiar = Familiar.fit(known_nf)
+    photo_f = torch.randn(10) * 5
+    centred_f = photo_f - familiar.mean_f
+    typical = ((centred_f @ familiar.whitening_fd) ** 2).mean()
+    left = ((centred_f - familiar.basis_fd @ (familiar.basis_fd.T @ centred_f)) ** 2).sum() / familiar.residual_scale
+    assert familiar.novelty(photo_f[None]).item() == pytest.approx(float(0.5 * (typical + left)), rel=1e-3)
+
+
+def test_mirrored_photos_get_the_same_answer() -> None:
+    network, _ = build_network(NetworkSettings.of({"backbone": "test_resnet", "weights": "none"}), 7)
+    servable = Servable(network, prior_ratio_k=torch.ones(7), temperature=1.3, flip=True, familiar=None).eval()
+    photos_nhwc = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        [plain_nk], [mirrored_nk] = servable(photos_nhwc), servable(photos_nhwc.flip(2))
+    assert torch.allclose(plain_nk, mirrored_nk, atol=1e-5)
+    assert torch.allclose(plain_nk.sum(dim=1), torch.ones(3))
