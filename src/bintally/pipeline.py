@@ -126,7 +126,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         "check",
         inputs=lambda job: [job.data / FETCHED],
         settings=lambda job: job.recipe.check.model_dump(),
-        work=lambda job, progress: check(data=job.data, progress=progress, **job.recipe.check.model_dump()),
+        work=lambda job, progress: check(data=job.data, settings=job.recipe.check, progress=progress),
         outputs=lambda job: [job.data / CHECKED],
         code=("data/check.py", "data/inspection.py", "data/inspectors.py", "data/quality.py", "data/duplicates.py"),
     ),

@@ -37,6 +37,13 @@ def test_an_epoch_sees_each_photo_once_and_the_next_in_another_order() -> None:
     assert first != second
 
 
+def test_an_epoch_left_after_its_last_batch_is_over() -> None:
+    """Lightning takes as many batches as there are and drops the iterator: every epoch was the first one once."""
+    batches = _batches(64, 8)
+    first, second = (list(itertools.islice(iter(batches), len(batches))) for _ in range(2))
+    assert first != second
+
+
 def test_seeds_of_batches_differ() -> None:
     batches = _batches(64, 8)
     seeds = [seed for _ in range(3) for seed, _ in batches]

@@ -91,11 +91,10 @@ def _wait_for(path: Path, child: "subprocess.Popen[bytes]") -> None:
 def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(loop={"epochs": 6, "checkpoint_minutes": 1e-4})
     train(recipe=recipe, data=data, out=tmp_path / "straight", threads=1)
-    child = _child(data, tmp_path / "killed")
-    _wait_for(tmp_path / "killed" / LAST, child)
-    time.sleep(0.3)
-    child.kill()
-    child.wait()
+    with _child(data, tmp_path / "killed") as child:
+        _wait_for(tmp_path / "killed" / LAST, child)
+        time.sleep(0.3)
+        child.kill()
     assert not (tmp_path / "killed" / "run.json").exists(), "it was killed too late to test anything"
     report = train(recipe=recipe, data=data, out=tmp_path / "killed", threads=1)
     assert report.resumed_at_step > 0
@@ -104,10 +103,12 @@ def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(data: Path, t
 
 
 def test_ctrl_c_ends_with_a_whole_checkpoint(data: Path, tmp_path: Path) -> None:
-    child = _child(data, tmp_path / "run")
-    _wait_for(tmp_path / "run" / LAST, child)
-    child.send_signal(signal.SIGINT)
-    assert child.wait(60) != 0
+    with _child(data, tmp_path / "run") as child:
+        _wait_for(tmp_path / "run" / LAST, child)
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in said
+    assert child.returncode != 0
     torch.load(tmp_path / "run" / LAST, weights_only=True)
     assert not (tmp_path / "run" / "run.json").exists()
     assert not list((tmp_path / "run").rglob("*.tmp"))

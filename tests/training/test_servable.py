@@ -21,20 +21,20 @@ def test_temperature_of_overconfident_logits_is_found() -> None:
 
 def test_novelty_is_one_for_the_known_and_large_for_the_strange() -> None:
     generator = torch.Generator().manual_seed(0)
-    known_nf = torch.randn(3000, 40, generator=generator) * torch.linspace(0.1, 3, 40)
-    familiar = Familiar.fit(known_nf)
-    assert familiar.novelty(known_nf).mean().item() == pytest.approx(1, abs=0.05)
-    assert familiar.novelty(known_nf + 8).min() > familiar.novelty(known_nf).max()
+    known_nt = torch.randn(3000, 40, generator=generator) * torch.linspace(0.1, 3, 40)
+    familiar = Familiar.fit(known_nt)
+    assert familiar.novelty(known_nt).mean().item() == pytest.approx(1, abs=0.05)
+    assert familiar.novelty(known_nt + 8).min() > familiar.novelty(known_nt).max()
 
 
 def test_novelty_is_the_definition_written_out() -> None:
-    known_nf = torch.randn(200, 10, dtype=torch.float64) * torch.linspace(0.1, 3, 10, dtype=torch.float64)
-    familiar = Familiar.fit(known_nf)
-    photo_f = torch.randn(10) * 5
-    centred_f = photo_f - familiar.mean_f
-    typical = ((centred_f @ familiar.whitening_fd) ** 2).mean()
-    left = ((centred_f - familiar.basis_fd @ (familiar.basis_fd.T @ centred_f)) ** 2).sum() / familiar.residual_scale
-    assert familiar.novelty(photo_f[None]).item() == pytest.approx(float(0.5 * (typical + left)), rel=1e-3)
+    known_nt = torch.randn(200, 10, dtype=torch.float64) * torch.linspace(0.1, 3, 10, dtype=torch.float64)
+    familiar = Familiar.fit(known_nt)
+    photo_t = torch.randn(10) * 5
+    centred_t = photo_t - familiar.mean_t
+    typical = ((centred_t @ familiar.whitening_td) ** 2).mean()
+    left = ((centred_t - familiar.basis_td @ (familiar.basis_td.T @ centred_t)) ** 2).sum() / familiar.residual_scale
+    assert familiar.novelty(photo_t[None]).item() == pytest.approx(float(0.5 * (typical + left)), rel=1e-3)
 
 
 def test_mirrored_photos_get_the_same_answer() -> None:

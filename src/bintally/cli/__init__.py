@@ -26,6 +26,9 @@ for verb in (fetch, check, explore, split, train, export, evaluate, count, serve
 app.add_typer(pipeline.app, name="pipeline")
 
 
+STOPPED = 130
+
+
 def main() -> None:
     """Runs the command line; errors become a sentence on stderr and their exit code, Ctrl-C becomes 130."""
     try:
@@ -33,9 +36,10 @@ def main() -> None:
     except BintallyError as error:
         show_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped. Run the same command again to go on where it stopped.\n")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == STOPPED:  # typer has turned Ctrl-C into this
+            sys.stderr.write("Stopped. Run the same command again to go on where it stopped.\n")
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)

@@ -71,11 +71,13 @@ class EpochBatches(Sampler[BatchIndex]):
         return self._batches
 
     def __iter__(self) -> Iterator[BatchIndex]:
-        order = self._order(self._epoch)
-        for batch in range(self._first, self._batches):
+        # Counted on before the first batch: whoever knows the length takes the last one and never asks for the end.
+        epoch, first = self._epoch, self._first
+        self._epoch, self._first = epoch + 1, 0
+        order = self._order(epoch)
+        for batch in range(first, self._batches):
             chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            yield seed_of(self._seed, self._epoch, batch), chosen.tolist()
-        self._epoch, self._first = self._epoch + 1, 0
+            yield seed_of(self._seed, epoch, batch), chosen.tolist()
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return balanced_indices(

@@ -158,21 +158,21 @@ def _fit(
     total = train.height + val.height * (1 + recipe.export.flip_averaging)
     with progress.task("calibrate", total=total, unit="photos") as task:
 
-        def features(table: pl.DataFrame, cache: PhotoCache, *, mirrored: bool) -> Tensor:
-            rows, found = cache.rows(table["sha256"].to_list()), []
-            with torch.inference_mode():
-                for start in range(0, len(rows), BATCH):
-                    pixels_nchw = torch.from_numpy(cache.read(rows[start : start + BATCH])).permute(0, 3, 1, 2)
-                    found.append(network.features(pixels_nchw.flip(3) if mirrored else pixels_nchw))
-                    task.advance(len(pixels_nchw))
-            return torch.cat(found)
+        def look(table: pl.DataFrame, cache: PhotoCache, *, mirrored: bool) -> tuple[Tensor, Tensor]:
+            rows, seen = cache.rows(table["sha256"].to_list()), []
+            for start in range(0, len(rows), BATCH):
+                pixels_nchw = torch.from_numpy(cache.read(rows[start : start + BATCH])).permute(0, 3, 1, 2)
+                seen.append(network.look(pixels_nchw.flip(3) if mirrored else pixels_nchw))
+                task.advance(len(pixels_nchw))
+            features, textures = zip(*seen, strict=True)
+            return torch.cat(features), torch.cat(textures)
 
-        familiar = Familiar.fit(features(train, train_cache, mirrored=False))
         views = [False, True] if recipe.export.flip_averaging else [False]
-        val_features_vnf = torch.stack([features(val, val_cache, mirrored=view) for view in views])
-    with torch.inference_mode():
-        logits_vnk = network.head()(val_features_vnf)
-        novelty_n = familiar.novelty(val_features_vnf[0])
+        with torch.no_grad():
+            familiar = Familiar.fit(look(train, train_cache, mirrored=False)[1])
+            seen = [look(val, val_cache, mirrored=view) for view in views]
+            logits_vnk = network.head()(torch.stack([features_nf for features_nf, _ in seen]))
+            novelty_n = familiar.novelty(seen[0][1])
     labels_n = torch.from_numpy(labels_of(val, report.keys))
     ratio_k = _prior_ratio(report)
     temperature = fit_temperature(logits_vnk, labels_n, ratio_k)

@@ -82,9 +82,10 @@ class Keeper(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves the last state every `checkpoint_minutes`."""
+        """Saves the last state every `checkpoint_minutes`, but not between an epoch's last batch and its validation."""
         self._losses.append(float(outputs["loss"]))
-        if time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes:
+        due = time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes
+        if due and batch_idx + 1 < trainer.num_training_batches:
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -203,11 +204,21 @@ def _cpu_computes_bf16() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
+IGNORED: Final = (
+    "does not have many workers",
+    "num_workers",
+    "GPU available but not used",
+    "LeafSpec",  # a deprecation between Lightning and torch
+    "in eval mode",  # frozen norms are, on purpose
+    "not resumable",  # `EpochBatches` goes on where it was, without any state
+)
+"""Lightning's warnings that are for its own users or authors."""
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's hints about workers and hardware are for its own users, its deprecations for its authors."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        for text in ("does not have many workers", "LeafSpec", "GPU available but not used", "num_workers"):
+        for text in IGNORED:
             warnings.filterwarnings("ignore", message=f".*{text}")
         yield

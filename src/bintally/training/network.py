@@ -1,6 +1,6 @@
 """Backbone and count head: which layers there are, where their weights come from, which of them learn.
 
-Shapes: pixels_nchw uint8 [N, 3, px, px]; features_nf float [N, F]; logits_nk float [N, K].
+Shapes: pixels_nchw uint8 [N, 3, px, px]; features_nf float [N, F]; textures_nt float [N, T]; logits_nk float [N, K].
 """
 
 import struct
@@ -35,6 +35,10 @@ class CountNetwork(nn.Module):
         config = self.backbone.pretrained_cfg
         self.register_buffer("mean_c11", 255 * torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std_c11", 255 * torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
+        self._channels = {
+            self.backbone.get_submodule(stage["module"]): int(stage["num_chs"])
+            for stage in list(self.backbone.feature_info)[-3:-1]
+        }
 
     def features(self, pixels_nchw: Tensor) -> Tensor:
         """Pooled features [N, F] of raw pixels (after dropout, while training)."""
@@ -42,6 +46,24 @@ class CountNetwork(nn.Module):
         maps = self.backbone.forward_features(images_nchw.contiguous(memory_format=torch.channels_last))
         features_nf: Tensor = self.backbone.forward_head(maps, pre_logits=True)
         return features_nf
+
+    def look(self, pixels_nchw: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features [N, F], and the texture [N, T]: channel means of the two stages before the last.
+
+        The last stage knows what matters to a count and little else; the stages before it still tell a bin from a face.
+        """
+        means: list[Tensor] = []
+
+        def keep(stage: nn.Module, _: object, maps: Tensor) -> None:
+            means.append(_channel_means(maps, self._channels[stage]))
+
+        hooks = [stage.register_forward_hook(keep) for stage in self._channels]
+        try:
+            features_nf = self.features(pixels_nchw)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return features_nf, torch.cat(means, dim=1)
 
     def head(self) -> nn.Module:
         """The classifier, features [N, F] -> logits [N, K]."""
@@ -52,6 +74,13 @@ class CountNetwork(nn.Module):
         """Logits [N, K] of raw pixels."""
         logits_nk: Tensor = self.head()(self.features(pixels_nchw))
         return logits_nk
+
+
+def _channel_means(maps: Tensor, channels: int) -> Tensor:
+    """Means [N, C] over all positions, whether maps are [N, C, H, W], [N, H, W, C] or tokens [N, L, C]."""
+    if maps.ndim == 4 and maps.shape[1] == channels:
+        return maps.mean(dim=(2, 3))
+    return maps.flatten(1, -2).mean(dim=1)
 
 
 def build_network(settings: NetworkSettings, classes: int, *, pretrained: bool = True) -> tuple[CountNetwork, str]:

@@ -1,6 +1,6 @@
 """What is exported: everything between a photo's pixels and a distribution, as one graph.
 
-Shapes: photos uint8 [N, H, W, 3]; features_nf float [N, F]; logits_vnk, probabilities_nk float; novelty_n float [N].
+Shapes: photos uint8 [N, H, W, 3]; textures_nt float [N, T]; logits_vnk, probabilities_nk float; novelty_n float [N].
 """
 
 from dataclasses import dataclass
@@ -11,44 +11,46 @@ from torch import Tensor, nn
 from bintally.training.network import CountNetwork
 
 KEPT_VARIANCE = 0.95
-"""Share of the features' variance whose directions are judged one by one; what is left is judged as a whole."""
+"""Share of the textures' variance whose directions are judged one by one; what is left is judged as a whole."""
 
 
 @dataclass(frozen=True)
 class Familiar:
-    """Where the features of known bins lie: a Gaussian in their main directions, and a residual around it.
+    """Where the textures of known bins lie: a Gaussian in their main directions, and a residual around it.
 
     Mahalanobis distance (Lee et al. 2018, arXiv:1807.03888) on the main directions, plus what they can't explain
     (Wang et al. 2022, ViM, arXiv:2203.10807), each scaled to a mean of 1 over known bins.
+    On the network's last features instead, a third of 30 photos of other things passed for bins; on the textures of the
+    stages before it, none (`CountNetwork.look`).
     """
 
-    mean_f: Tensor
-    whitening_fd: Tensor  # features -> D directions with unit variance
-    basis_fd: Tensor  # the same directions, orthonormal
+    mean_t: Tensor
+    whitening_td: Tensor  # textures -> D directions with unit variance
+    basis_td: Tensor  # the same directions, orthonormal
     residual_scale: Tensor  # scalar: mean squared residual of known bins
 
     @classmethod
-    def fit(cls, features_nf: Tensor) -> "Familiar":
-        """Fits to features [N, F] of known bins."""
-        features_nf = features_nf.double()
-        mean_f = features_nf.mean(dim=0)
-        centred_nf = features_nf - mean_f
-        variances_f, vectors_ff = torch.linalg.eigh(centred_nf.T @ centred_nf / max(len(centred_nf) - 1, 1))
-        variances_f, vectors_ff = variances_f.flip(0).clamp(min=1e-12), vectors_ff.flip(1)
-        explained = variances_f.cumsum(0) / variances_f.sum()
+    def fit(cls, textures_nt: Tensor) -> "Familiar":
+        """Fits to textures [N, T] of known bins."""
+        textures_nt = textures_nt.double()
+        mean_t = textures_nt.mean(dim=0)
+        centred_nt = textures_nt - mean_t
+        variances_t, vectors_tt = torch.linalg.eigh(centred_nt.T @ centred_nt / max(len(centred_nt) - 1, 1))
+        variances_t, vectors_tt = variances_t.flip(0).clamp(min=1e-12), vectors_tt.flip(1)
+        explained = variances_t.cumsum(0) / variances_t.sum()
         directions = int((explained < KEPT_VARIANCE).sum()) + 1
-        basis_fd = vectors_ff[:, :directions]
-        residual = (centred_nf - centred_nf @ basis_fd @ basis_fd.T).square().sum(dim=1).mean().clamp(min=1e-12)
+        basis_td = vectors_tt[:, :directions]
+        residual = (centred_nt - centred_nt @ basis_td @ basis_td.T).square().sum(dim=1).mean().clamp(min=1e-12)
         return cls(
-            mean_f.float(), (basis_fd / variances_f[:directions].sqrt()).float(), basis_fd.float(), residual.float()
+            mean_t.float(), (basis_td / variances_t[:directions].sqrt()).float(), basis_td.float(), residual.float()
         )
 
-    def novelty(self, features_nf: Tensor) -> Tensor:
-        """How far features [N, F] are from known bins, [N]; around 1 for a known bin."""
-        centred_nf = features_nf - self.mean_f
-        typical_n = (centred_nf @ self.whitening_fd).square().mean(dim=1)
-        # Pythagoras: the basis is orthonormal, so no [N, F] residual has to be built.
-        left_n = centred_nf.square().sum(dim=1) - (centred_nf @ self.basis_fd).square().sum(dim=1)
+    def novelty(self, textures_nt: Tensor) -> Tensor:
+        """How far textures [N, T] are from known bins, [N]; around 1 for a known bin."""
+        centred_nt = textures_nt - self.mean_t
+        typical_n = (centred_nt @ self.whitening_td).square().mean(dim=1)
+        # Pythagoras: the basis is orthonormal, so no [N, T] residual has to be built.
+        left_n = centred_nt.square().sum(dim=1) - (centred_nt @ self.basis_td).square().sum(dim=1)
         return 0.5 * (typical_n + left_n / self.residual_scale)
 
 
@@ -65,7 +67,7 @@ class Servable(nn.Module):
         self.register_buffer("prior_ratio_k", prior_ratio_k)
         self._temperature, self._flip, self._familiar = temperature, flip, familiar
         if familiar is not None:
-            for name in ("mean_f", "whitening_fd", "basis_fd", "residual_scale"):
+            for name in ("mean_t", "whitening_td", "basis_td", "residual_scale"):
                 self.register_buffer(f"familiar_{name}", getattr(familiar, name))
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
@@ -74,16 +76,17 @@ class Servable(nn.Module):
         # One pass over both views: two passes would put every layer into the graph twice, and loading it takes 1.75x as
         # long (DenseNet-169, measured side by side).
         views = [pixels_nchw, pixels_nchw.flip(3)] if self._flip else [pixels_nchw]
-        features_vnf = self.network.features(torch.cat(views)).unflatten(0, (len(views), -1))
-        probabilities_nk = corrected(self.network.head()(features_vnf), self.prior_ratio_k, self._temperature)
+        features_mf, textures_mt = self.network.look(torch.cat(views))
+        logits_vnk = self.network.head()(features_mf).unflatten(0, (len(views), -1))
+        probabilities_nk = corrected(logits_vnk, self.prior_ratio_k, self._temperature)
         if self._familiar is None:
             return (probabilities_nk,)
-        return probabilities_nk, self._registered().novelty(features_vnf[0])
+        return probabilities_nk, self._registered().novelty(textures_mt[: photos.shape[0]])
 
     def _registered(self) -> Familiar:
         """The buffers, so that the graph holds them by name."""
         return Familiar(
-            self.familiar_mean_f, self.familiar_whitening_fd, self.familiar_basis_fd, self.familiar_residual_scale
+            self.familiar_mean_t, self.familiar_whitening_td, self.familiar_basis_td, self.familiar_residual_scale
         )
 
 
