@@ -49,7 +49,7 @@ def test_a_run_ends_in_a_bundle_and_a_report(workspace: Path) -> None:
 
 
 def test_unchanged_stages_are_skipped_and_say_so(workspace: Path, source: Path) -> None:
-    heard = []
+    heard: list[Any] = []
     report = run_pipeline(recipe=_recipe(), source=str(source), workspace=workspace, on_stage=heard.append)
     assert _statuses(report) == dict.fromkeys(NAMES, "unchanged")
     assert heard == report.stages
@@ -98,7 +98,7 @@ def test_only_without_what_it_needs_says_so(source: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("option", ["only", "from_stage"])
-def test_unknown_stage_says_which_was_meant(source: Path, tmp_path: Path, option: str) -> None:
+def test_unknown_stage_says_which_was_meant(source: Path, tmp_path: Path, option: Any) -> None:
     with pytest.raises(UsageError, match="Did you mean 'train'"):
         run_pipeline(recipe=_recipe(), source=str(source), workspace=tmp_path, **{option: "trian"})
 

@@ -25,7 +25,10 @@ def test_weights_are_looked_for_in_several_folders(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux tells a process's own cores")
-def test_cores_are_those_this_process_may_use() -> None:
+def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert cpu_count() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})

@@ -10,7 +10,7 @@ from bintally.data.balance import BalanceSettings
 from bintally.manifest import SPLIT, Manifest
 from bintally.records import COUNT_KEYS
 from bintally.training.cache import PhotoCache
-from bintally.training.dataset import EpochBatches, PhotoDataset, augmentation, plain_batches, training_loader
+from bintally.training.dataset import EpochBatches, PhotoDataset, augmentation, loader, plain_batches
 from bintally.training.recipe import AugmentSettings
 
 
@@ -90,6 +90,6 @@ def test_no_augmentation_is_no_change(data: Path) -> None:
 def test_loader_hands_out_whole_batches(data: Path) -> None:
     table = Manifest.read(data, SPLIT).usable("train")
     dataset = PhotoDataset(PhotoCache.build(data, table, px=48), table, COUNT_KEYS, None)
-    shapes = [tuple(pixels.shape) for pixels, _ in training_loader(dataset, plain_batches(len(dataset), 40), workers=0)]
+    shapes = [tuple(pixels.shape) for pixels, _ in loader(dataset, plain_batches(len(dataset), 40))]
     assert sum(shape[0] for shape in shapes) == table.height
     assert {shape[1:] for shape in shapes} == {(3, 48, 48)}

@@ -53,12 +53,14 @@ class EvaluateSettings(Config):
     """How to judge."""
 
     split: Literal["train", "val", "test", "all"] = Field(
-        "test", description="which photos; `all`: whatever their split"
+        default="test", description="which photos; `all`: whatever their split"
     )
-    counts: str | None = Field(None, description='counts asked about, such as "1-5"; others are left out; default: all')
-    seed: int = Field(0, ge=0, description="of resampling and of the gallery's ties")
-    resamples: int = Field(2000, ge=100, le=100_000, description="of each interval's bootstrap")
-    gallery: int = Field(24, ge=0, le=100, description="worst mistakes shown")
+    counts: str | None = Field(
+        default=None, description='counts asked about, such as "1-5"; others are left out; default: all'
+    )
+    seed: int = Field(default=0, ge=0, description="of resampling and of the gallery's ties")
+    resamples: int = Field(default=2000, ge=100, le=100_000, description="of each interval's bootstrap")
+    gallery: int = Field(default=24, ge=0, le=100, description="worst mistakes shown")
 
 
 class EvaluateConfig(EvaluateSettings):

@@ -42,16 +42,20 @@ T = TypeVar("T")
 class FetchSettings(Config):
     """Which photos, and how hard to try."""
 
-    ids: str | None = Field(None, description='ids such as "00001-00500" or "1,00007"; zeros count')
-    counts: str | None = Field(None, description='only photos with these counts, such as "1-5"')
-    limit: int | None = Field(None, ge=1, description="only the first so many of them, in order of ids")
-    photos: int = Field(2400, ge=1, le=1_000_000, description="size of the rendered sample")
-    seed: int = Field(0, ge=0, description="seed of the rendered sample")
-    endpoint: str | None = Field(None, description="address of an S3 or GCS service other than Amazon's or Google's")
-    anonymous: bool = Field(False, description="ask a public bucket without credentials")
-    concurrency: int = Field(64, ge=1, le=1024, description="objects asked for at the same time")
-    retries: int = Field(5, ge=0, le=20, description="how often an object is asked for again when the line fails")
-    timeout_s: float = Field(30.0, gt=0, le=3600, description="seconds after which an answer has failed")
+    ids: str | None = Field(default=None, description='ids such as "00001-00500" or "1,00007"; zeros count')
+    counts: str | None = Field(default=None, description='only photos with these counts, such as "1-5"')
+    limit: int | None = Field(default=None, ge=1, description="only the first so many of them, in order of ids")
+    photos: int = Field(default=2400, ge=1, le=1_000_000, description="size of the rendered sample")
+    seed: int = Field(default=0, ge=0, description="seed of the rendered sample")
+    endpoint: str | None = Field(
+        default=None, description="address of an S3 or GCS service other than Amazon's or Google's"
+    )
+    anonymous: bool = Field(default=False, description="ask a public bucket without credentials")
+    concurrency: int = Field(default=64, ge=1, le=1024, description="objects asked for at the same time")
+    retries: int = Field(
+        default=5, ge=0, le=20, description="how often an object is asked for again when the line fails"
+    )
+    timeout_s: float = Field(default=30.0, gt=0, le=3600, description="seconds after which an answer has failed")
 
     @field_validator("counts")
     @classmethod
@@ -66,7 +70,9 @@ class FetchConfig(FetchSettings):
 
     source: str = Field(description="abid, s3://, gs://, https://, a folder, a CSV of path,count, or sample")
     out: Path = Field(description="the data folder")
-    list_file: Path | None = Field(None, description="only the photos of a file_list.json, or of a CSV with id,count")
+    list_file: Path | None = Field(
+        default=None, description="only the photos of a file_list.json, or of a CSV with id,count"
+    )
 
 
 class FetchReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,12 +26,14 @@ SHUTDOWN_S: Final = 20
 class ServeConfig(Config):
     """How the service runs."""
 
-    bundle: Path | None = Field(None, description="Folder of the model (default: the one that ships with the package).")
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    allow_url: tuple[str, ...] = Field((), description="Hosts that photos may be fetched from by URL.")
-    samples: Path | None = Field(None, description="Folder of photos the page offers (default: rendered ones).")
-    max_photo_mb: int = Field(20, ge=1, le=200, description="Largest photo taken, in MB.")
+    bundle: Path | None = Field(
+        default=None, description="Folder of the model (default: the one that ships with the package)."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    allow_url: tuple[str, ...] = Field(default=(), description="Hosts that photos may be fetched from by URL.")
+    samples: Path | None = Field(default=None, description="Folder of photos the page offers (default: rendered ones).")
+    max_photo_mb: int = Field(default=20, ge=1, le=200, description="Largest photo taken, in MB.")
 
 
 class Serving(msgspec.Struct, frozen=True):

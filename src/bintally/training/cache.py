@@ -6,6 +6,7 @@ training sees the very pixels that serving sees.
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -49,9 +50,11 @@ class PhotoCache:
         """
         photos = dict(zip(table["sha256"], table["path"], strict=True))
         digests = sorted(photos)
-        how = code_fingerprint(["counting/decode.py", "photos.py"])
-        folder = data / "cache" / f"{px}px-{fingerprint([digests, how])[:16]}"
+        which = f"{px}px-{fingerprint(digests)[:12]}"
+        folder = data / "cache" / f"{which}-{code_fingerprint(['counting/decode.py', 'photos.py'])[:8]}"
         if not (folder / INDEX).is_file():
+            for outdated in folder.parent.glob(f"{which}-*"):  # the same photos, decoded by older code
+                shutil.rmtree(outdated)
             with atomic_folder(folder) as part:
                 _fill(part, [data / photos[digest] for digest in digests], px, workers or cpu_count(), progress)
                 (part / INDEX).write_text(json.dumps(digests))

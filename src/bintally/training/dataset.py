@@ -6,7 +6,7 @@ if it had not been: nothing about the loader has to be saved.
 Shapes: pixels_nchw uint8 [N, 3, px, px]; labels_n int64 [N], index of the count's key.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,11 +85,11 @@ class EpochBatches(Sampler[BatchIndex]):
         )
 
 
-def training_loader(dataset: Dataset[Any], batches: Sampler[BatchIndex], *, workers: int) -> DataLoader[Any]:
+def loader(dataset: Dataset[Any], batches: Iterable[BatchIndex], *, workers: int = 0) -> DataLoader[Any]:
     """A loader that hands out whole batches as `batches` names them."""
     return DataLoader(
         dataset,
-        sampler=batches,
+        sampler=batches,  # type: ignore[arg-type] # any iterable of indices is one; an index here is a whole batch
         batch_size=None,
         num_workers=workers,
         persistent_workers=False,

@@ -53,8 +53,8 @@ class ExportConfig(Config):
     run: Path = Field(description="A finished run.")
     data: Path = Field(description="The split data folder it was trained on.")
     out: Path = Field(description="The bundle's folder.")
-    name: str | None = Field(None, description="The model's name; default: the recipe's, with the date.")
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: all there are.")
+    name: str | None = Field(default=None, description="The model's name; default: the recipe's, with the date.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all there are.")
 
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from safetensors.torch import save
+from torch import nn
 
 from bintally.artifacts import atomic_write, write_bytes
 from bintally.errors import CheckpointError
@@ -104,7 +105,8 @@ class Keeper(Callback):
         score = self._sign * figures[self._settings.monitor]
         if not self.best or score > self._sign * self.best[self._settings.monitor]:
             self.best = row
-            weights = {name: value.contiguous() for name, value in pl_module.network.state_dict().items()}
+            trained = cast(nn.Module, pl_module.network)
+            weights = {name: value.contiguous() for name, value in trained.state_dict().items()}
             write_bytes(self._folder / BEST, save(weights))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

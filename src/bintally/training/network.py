@@ -29,15 +29,17 @@ class CountNetwork(nn.Module):
     mean_c11: Tensor
     std_c11: Tensor
 
-    def __init__(self, backbone: nn.Module) -> None:
+    backbone: Any  # timm's models share methods, but no type that has them
+
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
-        self.backbone: Any = backbone
-        config = self.backbone.pretrained_cfg
+        self.backbone = backbone
+        config = backbone.pretrained_cfg
         self.register_buffer("mean_c11", 255 * torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std_c11", 255 * torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
         self._channels = {
-            self.backbone.get_submodule(stage["module"]): int(stage["num_chs"])
-            for stage in list(self.backbone.feature_info)[-3:-1]
+            backbone.get_submodule(stage["module"]): int(stage["num_chs"])
+            for stage in list(backbone.feature_info)[-3:-1]
         }
 
     def features(self, pixels_nchw: Tensor) -> Tensor:
@@ -205,7 +207,7 @@ def _create(settings: NetworkSettings, classes: int, *, pretrained: bool = False
     name = settings.backbone
     if not timm.is_model(name.partition(".")[0]):
         raise BackboneError(f"timm has no architecture {name!r}.", hint=did_you_mean(name, timm.list_models()))
-    extra = {"drop_path_rate": settings.drop_path_rate} if settings.drop_path_rate else {}
+    extra: dict[str, Any] = {"drop_path_rate": settings.drop_path_rate} if settings.drop_path_rate else {}
     try:
         network: nn.Module = timm.create_model(
             name, pretrained=pretrained, num_classes=classes, drop_rate=settings.drop_rate, **extra

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxscript import optimizer
 from torch import Tensor
 
 from bintally.errors import BackboneError
@@ -31,9 +32,10 @@ def onnx_bytes(servable: torch.nn.Module, photos: Tensor) -> bytes:
         input_names=["photos"],
         output_names=outputs,
         dynamic_shapes={"photos": {0: torch.export.Dim("photos", min=1, max=65536)}},
-        optimize=False,  # the optimizer folds norms into convolutions, and the weights could not be taken back
+        optimize=False,  # it would fold norms into convolutions, and the weights could not be taken back
         verbose=False,
     )
+    _simplify(program.model)
     model: onnx.ModelProto = program.model_proto
     _halve(model)
     buffer = io.BytesIO()
@@ -61,6 +63,17 @@ def backbone_weights(path: Path) -> dict[str, Tensor]:
             f"{path} was not exported by bintally: it names no backbone weights.", hint="Start from a run."
         )
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def _simplify(graph: Any) -> None:
+    """Folds what is constant and drops the exporter's notes (stack traces): they cost megabytes and loading time."""
+    optimizer.inline(graph)
+    optimizer.fold_constants(graph)
+    optimizer.remove_unused_nodes(graph)
+    for node in graph.graph:
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def _halve(model: onnx.ModelProto) -> None:

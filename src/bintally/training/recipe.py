@@ -19,17 +19,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class NetworkSettings(Config):
     """Which network, and where its weights come from."""
 
-    backbone: str = Field("densenet169", description="Any timm architecture.")
+    backbone: str = Field(default="densenet169", description="Any timm architecture.")
     weights: tuple[str, ...] = Field(
-        ("hub",),
+        default=("hub",),
         description="Where pretrained weights may come from, the first that can be had: a safetensors file (relative "
         "to the recipe, or a name in $BINTALLY_WEIGHTS), 'hub' (timm's pretrained ones), or 'none' (from scratch).",
     )
-    start: Path | None = Field(None, description="An earlier run or bundle to start from, instead of `weights`.")
-    drop_rate: Share = Field(0.2, description="Dropout before the head.")
-    drop_path_rate: Share = Field(0.0, description="Stochastic depth, where the architecture has it.")
+    start: Path | None = Field(
+        default=None, description="An earlier run or bundle to start from, instead of `weights`."
+    )
+    drop_rate: Share = Field(default=0.2, description="Dropout before the head.")
+    drop_path_rate: Share = Field(default=0.0, description="Stochastic depth, where the architecture has it.")
     tune: str = Field(
-        "all",
+        default="all",
         pattern=r"^(all|head|last:[1-9]\d*)$",
         description="'all' layers, the 'head' alone (its features are computed once), or 'last:N' stages and the head.",
     )
@@ -43,81 +45,91 @@ class NetworkSettings(Config):
 class InputSettings(Config):
     """How large the network sees a photo; photos are squashed to a square (decode.py says why)."""
 
-    px: int = Field(192, ge=32, le=1024, description="Side of the network's input.")
-    cache_px: int = Field(224, ge=32, le=1024, description="Side of the cached photo that training crops are cut from.")
+    px: int = Field(default=192, ge=32, le=1024, description="Side of the network's input.")
+    cache_px: int = Field(
+        default=224, ge=32, le=1024, description="Side of the cached photo that training crops are cut from."
+    )
 
 
 class AugmentSettings(Config):
     """What training does to a photo before the network sees it. Nothing here may change the count."""
 
-    flip: Share = Field(0.5, description="Probability of a left-right flip.")
-    crop_min_area: Share = Field(0.7, description="A crop keeps at least this share of the area; 1: no crop.")
-    crop_aspect: float = Field(1.1, ge=1, le=2, description="A crop's width to height, at most this or its inverse.")
-    brightness: Share = Field(0.2, description="Brightness is scaled by 1 +- this.")
-    contrast: Share = Field(0.2, description="Contrast is scaled by 1 +- this.")
-    saturation: Share = Field(0.0, description="Saturation is scaled by 1 +- this.")
-    blur: Share = Field(0.0, description="Probability of a light Gaussian blur: hides how a photo was encoded.")
-    rand_augment: int = Field(0, ge=0, le=4, description="RandAugment operations per photo; 0: none.")
-    rand_magnitude: int = Field(7, ge=0, le=30, description="RandAugment's magnitude.")
-    erase: Share = Field(0.0, description="Probability that a small rectangle is erased.")
+    flip: Share = Field(default=0.5, description="Probability of a left-right flip.")
+    crop_min_area: Share = Field(default=0.7, description="A crop keeps at least this share of the area; 1: no crop.")
+    crop_aspect: float = Field(
+        default=1.1, ge=1, le=2, description="A crop's width to height, at most this or its inverse."
+    )
+    brightness: Share = Field(default=0.2, description="Brightness is scaled by 1 +- this.")
+    contrast: Share = Field(default=0.2, description="Contrast is scaled by 1 +- this.")
+    saturation: Share = Field(default=0.0, description="Saturation is scaled by 1 +- this.")
+    blur: Share = Field(default=0.0, description="Probability of a light Gaussian blur: hides how a photo was encoded.")
+    rand_augment: int = Field(default=0, ge=0, le=4, description="RandAugment operations per photo; 0: none.")
+    rand_magnitude: int = Field(default=7, ge=0, le=30, description="RandAugment's magnitude.")
+    erase: Share = Field(default=0.0, description="Probability that a small rectangle is erased.")
 
 
 class LossSettings(Config):
     """Cross-entropy against labels that spread to neighbouring counts (ozantezcan, CNN_trials: RMSE 0.896 -> 0.861)."""
 
-    neighbour: float = Field(0.1, ge=0, le=0.33, description="Weight of each of count-1 and count+1 in the label.")
+    neighbour: float = Field(
+        default=0.1, ge=0, le=0.33, description="Weight of each of count-1 and count+1 in the label."
+    )
 
 
 class OptimizerSettings(Config):
     """How weights move."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    body_lr: float = Field(2e-4, gt=0, description="Peak learning rate of the pretrained body.")
-    head_lr: float = Field(2e-3, gt=0, description="Peak learning rate of the new head.")
-    weight_decay: float = Field(0.02, ge=0, description="Of matrices; vectors (norms, biases) have none.")
-    momentum: Share = Field(0.9, description="Of sgd.")
+    body_lr: float = Field(default=2e-4, gt=0, description="Peak learning rate of the pretrained body.")
+    head_lr: float = Field(default=2e-3, gt=0, description="Peak learning rate of the new head.")
+    weight_decay: float = Field(default=0.02, ge=0, description="Of matrices; vectors (norms, biases) have none.")
+    momentum: Share = Field(default=0.9, description="Of sgd.")
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    warmup: Share = Field(0.25, description="Share of all steps until the peak.")
-    clip_norm: float = Field(0.0, ge=0, description="Largest gradient norm; 0: no limit.")
+    warmup: Share = Field(default=0.25, description="Share of all steps until the peak.")
+    clip_norm: float = Field(default=0.0, ge=0, description="Largest gradient norm; 0: no limit.")
 
 
 class LoopSettings(Config):
     """How long, in which pieces, and when to stop."""
 
-    epochs: int = Field(5, ge=1, le=1000)
-    batch_size: int = Field(32, ge=1, le=4096)
+    epochs: int = Field(default=5, ge=1, le=1000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="'auto': bf16 where the machine computes in it."
+        default="auto", description="'auto': bf16 where the machine computes in it."
     )
     patience: int = Field(
-        0, ge=0, description="Epochs without a better `monitor` before stopping; 0: never stop early."
+        default=0, ge=0, description="Epochs without a better `monitor` before stopping; 0: never stop early."
     )
     monitor: Literal["log_loss", "accuracy", "rmse"] = Field(
-        "log_loss", description="Which val figure picks the epoch."
+        default="log_loss", description="Which val figure picks the epoch."
     )
-    checkpoint_minutes: float = Field(5, gt=0, description="A kill costs at most this much work.")
-    workers: int = Field(0, ge=0, le=64, description="Loader processes; 0: in the training process.")
+    checkpoint_minutes: float = Field(default=5, gt=0, description="A kill costs at most this much work.")
+    workers: int = Field(default=0, ge=0, le=64, description="Loader processes; 0: in the training process.")
 
 
 class ExportSettings(Config):
     """What the bundle does to a photo and to the network's answer."""
 
     flip_averaging: bool = Field(
-        True, description="Average a photo and its mirror image (+1.0 to +1.3 points on ABID)."
+        default=True, description="Average a photo and its mirror image (+1.0 to +1.3 points on ABID)."
     )
-    prior: Literal["val", "train", "uniform"] = Field("val", description="The mix of counts to answer for.")
-    set_coverage: float = Field(0.9, gt=0, lt=1, description="Promised coverage of the set of counts.")
-    known_share: float = Field(0.995, gt=0.5, le=1, description="Share of val photos that must be taken for bins.")
-    licence: str = Field("Apache-2.0", description="Of the weights: what the photos they were trained on allow.")
+    prior: Literal["val", "train", "uniform"] = Field(default="val", description="The mix of counts to answer for.")
+    set_coverage: float = Field(default=0.9, gt=0, lt=1, description="Promised coverage of the set of counts.")
+    known_share: float = Field(
+        default=0.995, gt=0.5, le=1, description="Share of val photos that must be taken for bins."
+    )
+    licence: str = Field(
+        default="Apache-2.0", description="Of the weights: what the photos they were trained on allow."
+    )
 
 
 class Recipe(Config):
     """One complete, named run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    seed: int = Field(0, ge=0)
-    counts: str = Field("0-6+", description="Photos of these counts are trained on.")
-    source: str = Field("", description="Where photos come from when the command names no source.")
+    seed: int = Field(default=0, ge=0)
+    counts: str = Field(default="0-6+", description="Photos of these counts are trained on.")
+    source: str = Field(default="", description="Where photos come from when the command names no source.")
     fetch: FetchSettings = FetchSettings()
     check: CheckSettings = CheckSettings()
     split: SplitSettings = SplitSettings()

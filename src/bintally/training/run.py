@@ -31,8 +31,8 @@ from bintally.training.dataset import (
     PhotoDataset,
     augmentation,
     labels_of,
+    loader,
     plain_batches,
-    training_loader,
 )
 from bintally.training.features import FeatureDataset, FeatureHead, compute_features
 from bintally.training.loop import BEST, Keeper, fit
@@ -53,9 +53,9 @@ class TrainConfig(Config):
     recipe: Recipe
     data: Path = Field(description="A data folder with a split.")
     out: Path = Field(description="The run folder.")
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: all there are.")
-    fresh: bool = Field(False, description="Start again, whatever OUT holds.")
-    replace: bool = Field(False, description="Another recipe's run in OUT makes room; this one's goes on.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all there are.")
+    fresh: bool = Field(default=False, description="Start again, whatever OUT holds.")
+    replace: bool = Field(default=False, description="Another recipe's run in OUT makes room; this one's goes on.")
 
 
 class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,9 +209,9 @@ def _fit(plan: Plan, network: CountNetwork, folder: Path, progress: Progress) ->
     with progress.task("train", total=total, unit="photos") as task:
         keeper, resumed_at = fit(
             module,
-            train=training_loader(train, batches, workers=recipe.loop.workers),
+            train=loader(train, batches, workers=recipe.loop.workers),
             batches=batches,
-            val=training_loader(val, plain_batches(len(val), VAL_BATCH), workers=0),
+            val=loader(val, plain_batches(len(val), VAL_BATCH)),
             folder=folder,
             settings=recipe.loop,
             clip_norm=recipe.optimizer.clip_norm,

@@ -58,6 +58,10 @@ class Servable(nn.Module):
     """A trained network as it serves: normalisation, flip averaging, temperature, prior correction, novelty."""
 
     prior_ratio_k: Tensor
+    familiar_mean_t: Tensor
+    familiar_whitening_td: Tensor
+    familiar_basis_td: Tensor
+    familiar_residual_scale: Tensor
 
     def __init__(
         self, network: CountNetwork, *, prior_ratio_k: Tensor, temperature: float, flip: bool, familiar: Familiar | None
@@ -101,10 +105,10 @@ def corrected(logits_vnk: Tensor, prior_ratio_k: Tensor, temperature: float) -> 
 
 def fit_temperature(logits_vnk: Tensor, labels_n: Tensor, prior_ratio_k: Tensor) -> float:
     """The temperature that gives the least log loss, within [0.3, 5] (Guo et al. 2017, arXiv:1706.04599)."""
-    candidates = torch.logspace(-0.5229, 0.699, 200)
+    candidates: list[float] = torch.logspace(-0.5229, 0.699, 200).tolist()
 
     def log_loss(temperature: float) -> float:
         probabilities_nk = corrected(logits_vnk, prior_ratio_k, temperature)
         return float(-probabilities_nk.gather(1, labels_n[:, None]).clamp(min=1e-12).log().mean())
 
-    return min(candidates.tolist(), key=log_loss)
+    return min(candidates, key=log_loss)

@@ -25,10 +25,11 @@ from typing import Any, Final
 from PIL import Image
 
 from bintally.artifacts import atomic_folder, code_fingerprint, fingerprint, write_json
+from bintally.data.abid import metadata_json
 from bintally.data.rendered.draw import Faces, draw
 from bintally.data.rendered.scene import photo_count, rng_of, timeline
 from bintally.data.rendered.settings import DEFAULTS, RenderSettings
-from bintally.data.rendered.stock import take_stock, to_abid
+from bintally.data.rendered.stock import take_stock
 from bintally.errors import DataError, UsageError
 from bintally.progress import SILENT, Progress, Task
 from bintally.records import BinRecord
@@ -166,7 +167,7 @@ def render_job(folder: Path, job: Job, *, seed: int, settings: RenderSettings) -
     for photo in render_bin(job.index, seed=seed, settings=settings, first_id=job.first_id, photos=job.photos):
         name = photo.record.bin_image_id
         (folder / "bin-images" / f"{name}.jpg").write_bytes(photo.jpeg)
-        (folder / "metadata" / f"{name}.json").write_text(json.dumps(to_abid(photo.record), indent=4))
+        (folder / "metadata" / f"{name}.json").write_bytes(metadata_json(photo.record))
         rows.append([name, str(photo.true_count), str(photo.record.recorded_count), photo.error, str(job.index)])
     return rows
 

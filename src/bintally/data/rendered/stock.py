@@ -1,8 +1,7 @@
-"""What the stock system believes is in a bin, in ABID's metadata format, and how it comes to be wrong."""
+"""What the stock system believes is in a bin, and how it comes to be wrong."""
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from bintally.data.rendered.scene import Moment, Rng, rng_of
 from bintally.data.rendered.settings import RenderSettings
@@ -64,28 +63,3 @@ def _product(ware: Ware, quantity: int, settings: RenderSettings) -> Product:
         width_in=round(sorted((wide, high, ware.thick_inches))[1], 2),
         weight_lb=ware.weight_lb,
     )
-
-
-def to_abid(record: BinRecord) -> dict[str, Any]:
-    """A record as ABID's metadata JSON: `BIN_FCSKU_DATA` by ASIN, `EXPECTED_QUANTITY`."""
-    return {
-        "BIN_FCSKU_DATA": {product.asin: _entry(product) for product in record.products},
-        "EXPECTED_QUANTITY": record.recorded_count,
-    }
-
-
-def _entry(product: Product) -> dict[str, Any]:
-    return {
-        "asin": product.asin,
-        "height": _measure(product.height_in, "IN"),
-        "length": _measure(product.length_in, "IN"),
-        "name": product.name,
-        "normalizedName": product.name,
-        "quantity": product.quantity,
-        "weight": _measure(product.weight_lb, "pounds"),
-        "width": _measure(product.width_in, "IN"),
-    }
-
-
-def _measure(value: float | None, unit: str) -> dict[str, Any] | None:
-    return None if value is None else {"unit": unit, "value": value}

@@ -16,9 +16,6 @@ import msgspec
 
 from bintally.data.abid import Labels
 
-PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-
-
 REACH_HINT: Final = (
     "Check address and network. A private bucket needs credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
     "GOOGLE_APPLICATION_CREDENTIALS), a public one --anonymous."

@@ -18,7 +18,6 @@ from obstore.store import GCSStore, HTTPStore, S3Store
 
 from bintally.data.abid import LABELS, METADATA, PHOTOS, Labels, is_file_name, parse_labels
 from bintally.data.sources.base import (
-    PHOTO_SUFFIXES,
     REACH_HINT,
     Entry,
     Fetched,
@@ -28,6 +27,7 @@ from bintally.data.sources.base import (
 )
 from bintally.data.sources.folder import bucket_entry
 from bintally.errors import SourceError
+from bintally.photos import PHOTO_SUFFIXES
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, GCSConfig, RetryConfig, S3Config

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bintally.data.abid import LABELS, METADATA, PHOTOS, Labels, is_file_name, parse_labels
-from bintally.data.sources.base import PHOTO_SUFFIXES, Entry, Fetched, ObjectBrokenError, ObjectMissingError
+from bintally.data.sources.base import Entry, Fetched, ObjectBrokenError, ObjectMissingError
 from bintally.errors import SourceError
+from bintally.photos import PHOTO_SUFFIXES
 
 
 class FolderSource:

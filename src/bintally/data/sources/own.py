@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path, PurePath
 
 from bintally.data.abid import Label, Labels, is_file_name, parse_labels
-from bintally.data.sources.base import PHOTO_SUFFIXES, Entry, Fetched
+from bintally.data.sources.base import Entry, Fetched
 from bintally.data.sources.folder import read_file, stamp
 from bintally.errors import SourceError
+from bintally.photos import PHOTO_SUFFIXES
 
 
 class OwnPhotosSource:
