@@ -97,10 +97,10 @@ def test_only_without_what_it_needs_says_so(source: Path, tmp_path: Path) -> Non
         run_pipeline(recipe=_recipe(), source=str(source), workspace=tmp_path, only="train")
 
 
-@pytest.mark.parametrize("option", ["only", "from_stage"])
-def test_unknown_stage_says_which_was_meant(source: Path, tmp_path: Path, option: Any) -> None:
+@pytest.mark.parametrize("options", [{"only": "trian"}, {"from_stage": "trian"}])
+def test_unknown_stage_says_which_was_meant(source: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="Did you mean 'train'"):
-        run_pipeline(recipe=_recipe(), source=str(source), workspace=tmp_path, **{option: "trian"})
+        run_pipeline(recipe=_recipe(), source=str(source), workspace=tmp_path, **options)
 
 
 def test_no_source_is_told(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from bintally.artifacts import write_text
 
 def draw_curves(history: Sequence[dict[str, float]], *, best_epoch: int, blind_accuracy: float, target: Path) -> None:
     """Writes `target`, an SVG: loss and val accuracy; the kept epoch and the blind baseline marked."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, (losses, accuracy) = pages.axes_row(2, width_in=8.4, height_in=3.0)
     epochs = [row["epoch"] for row in history]
     losses.plot(
@@ -26,6 +28,6 @@ def draw_curves(history: Sequence[dict[str, float]], *, best_epoch: int, blind_a
     for plot in (losses, accuracy):
         plot.axvline(best_epoch, color=pages.GOOD, lw=1, alpha=0.6)
         plot.set_xlabel("epoch (green: kept)", fontsize=8)
-        plot.xaxis.get_major_locator().set_params(integer=True)
+        plot.xaxis.set_major_locator(MaxNLocator(integer=True))
         plot.legend(frameon=False, fontsize=8)
     write_text(target, str(pages.svg(figure)))

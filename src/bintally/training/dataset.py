@@ -89,7 +89,7 @@ def loader(dataset: Dataset[Any], batches: Iterable[BatchIndex], *, workers: int
     """A loader that hands out whole batches as `batches` names them."""
     return DataLoader(
         dataset,
-        sampler=batches,  # type: ignore[arg-type] # any iterable of indices is one; an index here is a whole batch
+        sampler=batches,  # any iterable of indices is one; an index here is a whole batch
         batch_size=None,
         num_workers=workers,
         persistent_workers=False,
