@@ -56,14 +56,17 @@ class RichProgress:
         with Bars(
             SpinnerColumn(),
             TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]} {task.fields[rate]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("[dim]{task.fields[note]}"),
             console=self._console,
         ) as bars:
-            yield _RichTask(bars, bars.add_task(label, total=total, unit=unit, note="", rate=""))
+            known = bars.add_task(label, total=total, unit=unit, note="", rate="")
+            yield _RichTask(bars, known)
+            if total is None:
+                bars.update(known, total=bars.tasks[0].completed)
 
     def say(self, text: str) -> None:
         """One line that stays."""

@@ -36,7 +36,7 @@ from bintally.training.recipe import Recipe
 from bintally.training.run import TrainReport, read_run
 from bintally.training.servable import Familiar, Servable, corrected, fit_temperature
 
-FAMILIAR_PHOTOS: Final = 2000
+FAMILIAR_PHOTOS: Final = 1000
 """Training photos that say what a bin looks like; the estimate hardly moves beyond."""
 
 CHECKED_PHOTOS: Final = 32

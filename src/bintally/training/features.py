@@ -1,6 +1,6 @@
-"""A frozen backbone sees each photo twice (as it is, and mirrored) and never again: the head learns from what it saw.
+"""A frozen backbone sees each photo once (its mirror image too, where flips are wanted); the head learns from that.
 
-Shapes: features_nvf float32 [N, 2, F], the views of a photo beside each other.
+Shapes: features_nvf float32 [N, V, F], the views of a photo beside each other.
 """
 
 from collections.abc import Sequence
@@ -51,15 +51,22 @@ class FeatureHead(nn.Module):
 
 
 @torch.inference_mode()
-def compute_features(network: CountNetwork, cache: PhotoCache, digests: Sequence[str], *, progress: Progress) -> Tensor:
-    """What the backbone sees in cached photos: features [N, 2, F]; the second view is mirrored."""
-    network.eval()
+def compute_features(
+    network: CountNetwork, cache: PhotoCache, digests: Sequence[str], *, mirrored: bool, bf16: bool, progress: Progress
+) -> Tensor:
+    """What the backbone sees in cached photos: features [N, views, F]; the second view, if `mirrored`, is mirrored."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.eval().to(device)
     rows_n = cache.rows(list(digests))
     parts = []
-    with progress.task("features", total=len(rows_n), unit="photos") as task:
+    with (
+        progress.task("features", total=len(rows_n), unit="photos") as task,
+        torch.autocast(device, torch.bfloat16, enabled=bf16),
+    ):
         for start in range(0, len(rows_n), BATCH):
-            pixels_nchw = torch.from_numpy(cache.read(rows_n[start : start + BATCH])).permute(0, 3, 1, 2)
-            views = [network.features(view) for view in (pixels_nchw, pixels_nchw.flip(3))]
-            parts.append(torch.stack(views, dim=1))
+            pixels_nchw = torch.from_numpy(cache.read(rows_n[start : start + BATCH])).permute(0, 3, 1, 2).to(device)
+            views = [pixels_nchw, pixels_nchw.flip(3)] if mirrored else [pixels_nchw]
+            parts.append(torch.stack([network.features(view).float().cpu() for view in views], dim=1))
             task.advance(len(pixels_nchw))
+    network.cpu()
     return torch.cat(parts)

@@ -138,7 +138,7 @@ class Reporting(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One more epoch."""
         figures = trainer.callback_metrics
-        self._judged = f", val accuracy {float(figures['accuracy']):.3f}, rmse {float(figures['rmse']):.2f}"
+        self._judged = f", val {float(figures['accuracy']):.1%}"
 
 
 def fit(
@@ -174,7 +174,7 @@ def fit(
             max_epochs=settings.epochs,
             accelerator="auto",
             devices=1,
-            precision=_precision(settings.precision),
+            precision="bf16-mixed" if uses_bf16(settings.precision) else "32-true",
             callbacks=callbacks,
             plugins=[AtomicCheckpoints()],
             gradient_clip_val=clip_norm or None,
@@ -192,17 +192,13 @@ def fit(
     return keeper, done
 
 
-def _precision(wanted: str) -> Any:
-    """'auto' takes bf16 where the machine computes in it: elsewhere it is emulated, and slower than float32."""
-    if wanted == "auto":
-        cuda = torch.cuda.is_available()
-        computes = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_computes_bf16()
-        wanted = "bf16" if computes else "fp32"
-    return {"bf16": "bf16-mixed", "fp32": "32-true"}[wanted]
-
-
-def _cpu_computes_bf16() -> bool:
-    # A private name; a torch without it trains in float32, which is only slower.
+def uses_bf16(precision: str) -> bool:
+    """Whether to compute in bf16; 'auto': where the machine does so itself; emulated, it is slower than float32."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # A private name; a torch without it computes in float32, which is only slower.
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 

@@ -35,7 +35,7 @@ from bintally.training.dataset import (
     plain_batches,
 )
 from bintally.training.features import FeatureDataset, FeatureHead, compute_features
-from bintally.training.loop import BEST, Keeper, fit
+from bintally.training.loop import BEST, Keeper, fit, uses_bf16
 from bintally.training.module import CountModule
 from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, frozen_norms
 from bintally.training.plan import Plan
@@ -237,7 +237,14 @@ def _feature_sets(plan: Plan, network: CountNetwork, progress: Progress) -> tupl
     sets = []
     for table, flip in ((plan.train, plan.recipe.augment.flip), (plan.val, 0.0)):
         cache = PhotoCache.build(plan.data, table, px=plan.recipe.input.px, progress=progress)
-        features_nvf = compute_features(network, cache, table["sha256"].to_list(), progress=progress)
+        features_nvf = compute_features(
+            network,
+            cache,
+            table["sha256"].to_list(),
+            mirrored=flip > 0,
+            bf16=uses_bf16(plan.recipe.loop.precision),
+            progress=progress,
+        )
         sets.append(FeatureDataset(features_nvf, labels_of(table, plan.keys), flip=flip))
     return sets[0], sets[1]
 

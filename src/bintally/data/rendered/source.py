@@ -135,7 +135,7 @@ def render_source(
         return folder
     jobs = list(plan(photos, seed=seed, settings=settings))
     workers = min(processes or (cpu_count() if photos > _SMALL else 1), len(jobs))
-    with atomic_folder(folder) as part, progress.task("Rendering bins", total=photos, unit="photos") as task:
+    with atomic_folder(folder) as part, progress.task("render", total=photos, unit="photos") as task:
         (part / "bin-images").mkdir()
         (part / "metadata").mkdir()
         if workers == 1:
