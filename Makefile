@@ -1,4 +1,5 @@
-# Everything happens in .venv; nothing outside the checkout is touched except Debian's Chromium (for the browser tests).
+# Everything happens in .venv; outside the checkout: the rendered sample (~/.cache/bintally) and, for the
+# browser tests, Debian's Chromium.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +33,7 @@ lint: install-dev  ## ruff, mypy (strict, code and tests), import directions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: install-dev  ## every benchmark; figures go to benchmarks/results
+bench: install-dev  ## every benchmark, figures printed
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:  ## what runs and tests leave behind (not .venv)

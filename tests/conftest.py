@@ -1,6 +1,7 @@
 """What several tests share: where the optional real photos are, and how a command is run."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 # Tests run side by side: two processes whose threads wait for each other on the same cores crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell's background job starts with Ctrl-C ignored, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

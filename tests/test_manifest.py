@@ -72,6 +72,17 @@ def test_the_latest_stage_is_read_unless_one_is_named(tmp_path: Path) -> None:
     assert Manifest.read(tmp_path, CHECKED, FETCHED).name == FETCHED
 
 
+def test_a_changed_table_takes_the_later_stages_tables_with_it(tmp_path: Path) -> None:
+    """A second fetch once left the first one's split behind, and the old photos were trained on."""
+    for name in (FETCHED, CHECKED, SPLIT):
+        Manifest.build(tmp_path, [row("1")]).write(name)
+    Manifest.build(tmp_path, [row("1")]).write(FETCHED)
+    assert (tmp_path / SPLIT).is_file(), "the same table again changes nothing"
+    Manifest.build(tmp_path, [row("1"), row("2")]).write(CHECKED)
+    assert not (tmp_path / SPLIT).exists()
+    assert (tmp_path / FETCHED).is_file()
+
+
 @pytest.mark.parametrize(("name", "verb"), [(FETCHED, "fetch"), (CHECKED, "check"), (SPLIT, "split")])
 def test_a_missing_table_names_the_stage_that_makes_it(tmp_path: Path, name: str, verb: str) -> None:
     with pytest.raises(ManifestError) as caught:

@@ -15,6 +15,7 @@ from bintally.errors import BintallyError, StorageError
 
 PROVENANCE = "provenance"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PLACE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -32,6 +33,8 @@ def storage_errors(target: Path) -> Iterator[None]:
             raise StorageError(
                 f"{target} can't be written: permission denied.", hint="Choose another folder."
             ) from error
+        if error.errno in _NO_PLACE:
+            raise StorageError(f"{target} can't be written: {error.strerror}.", hint="Choose another place.") from error
         raise
 
 
@@ -73,9 +76,16 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         try:
             part.mkdir()
             yield part
+            old = _part_of(target)
             if target.exists():
-                shutil.rmtree(target)
-            part.replace(target)
+                target.replace(old)
+            try:
+                part.replace(target)
+            except BaseException:
+                if old.exists() and not target.exists():
+                    old.replace(target)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise

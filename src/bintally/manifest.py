@@ -13,19 +13,22 @@ DATA/split.parquet        split: + group and split
 Paths are relative to DATA, so the folder can be moved, or read by another machine.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
 import polars as pl
 
-from bintally.artifacts import atomic_write, sha256_of
+from bintally.artifacts import sha256_of, write_bytes
 from bintally.errors import ManifestError
 from bintally.records import TOP_KEY
 
 FETCHED: Final = "manifest.parquet"
 CHECKED: Final = "checked.parquet"
 SPLIT: Final = "split.parquet"
+
+_ORDER: Final = (FETCHED, CHECKED, SPLIT)
 
 SPLITS: Final = ("train", "val", "test")
 
@@ -91,10 +94,20 @@ class Manifest:
         return cls(folder, table)
 
     def write(self, name: str) -> Path:
-        """Writes the table as `name` into its folder, atomically, and returns the path."""
+        """Writes the table as `name` into its folder, atomically, and returns the path.
+
+        A table that changed makes the later stages' tables wrong, so they go: what is stale is never trained on.
+
+        Raises:
+            StorageError: disk full, or no permission.
+        """
         path = self.folder / name
-        with atomic_write(path) as file:
-            self.table.write_parquet(file)
+        buffer = io.BytesIO()  # polars would turn a full disk into an error of its own
+        self.table.write_parquet(buffer)
+        if not (path.is_file() and path.read_bytes() == buffer.getvalue()):
+            for later in _ORDER[_ORDER.index(name) + 1 :]:
+                (self.folder / later).unlink(missing_ok=True)
+        write_bytes(path, buffer.getvalue())
         return path
 
     def with_table(self, table: pl.DataFrame) -> Self:
@@ -166,6 +179,8 @@ _RULES: dict[str, pl.Expr] = {
     "a bin_image_id that stands twice": pl.col("bin_image_id").is_duplicated(),
     "no path, or one that leads out of the folder": pl.col("path").is_null()
     | pl.col("path").str.contains(r"^/|(^|/)\.\.(/|$)"),
+    "a metadata_path that leads out of the folder": pl.col("metadata_path").is_not_null()
+    & pl.col("metadata_path").str.contains(r"^/|(^|/)\.\.(/|$)"),
     "a negative recorded_count": pl.col("recorded_count") < 0,
     "an unknown split": pl.col("split").is_not_null() & ~pl.col("split").is_in(SPLITS),
 }

@@ -20,7 +20,19 @@ _ORIENTATION: Final = 0x0112  # EXIF; 5-8 lie on their side
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """What a photo's name ends in, lower case, where a folder is looked through."""
 
-_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error)
+_BROKEN: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    EOFError,
+    LookupError,
+    struct.error,
+    zlib.error,
+)
 """What Pillow's decoders raise on damaged bytes (tests/counting/test_decode.py damages many)."""
 
 MAX_PIXELS: Final = 50_000_000

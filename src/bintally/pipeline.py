@@ -13,7 +13,7 @@ WORKSPACE/pipeline.json
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -120,7 +120,10 @@ STAGES: Final[tuple[Stage, ...]] = (
         settings=lambda job: {"source": source_state(job.source), **job.recipe.fetch.model_dump()},
         work=_fetch,
         outputs=lambda job: [job.data / FETCHED],
-        code=("data/fetch.py", "data/sources", "data/abid.py", "data/rendered", "data/selection.py"),
+        code=tuple(
+            f"data/{place}"
+            for place in ("fetch.py", "transfer.py", "journal.py", "selection.py", "abid.py", "sources", "rendered")
+        ),
     ),
     Stage(
         "check",
@@ -128,7 +131,10 @@ STAGES: Final[tuple[Stage, ...]] = (
         settings=lambda job: job.recipe.check.model_dump(),
         work=lambda job, progress: check(data=job.data, settings=job.recipe.check, progress=progress),
         outputs=lambda job: [job.data / CHECKED],
-        code=("data/check.py", "data/inspection.py", "data/inspectors.py", "data/quality.py", "data/duplicates.py"),
+        code=tuple(
+            f"data/{name}.py"
+            for name in ("check", "inspection", "inspectors", "quality", "duplicates", "reasons", "abid")
+        ),
     ),
     Stage(
         "explore",
@@ -144,7 +150,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         settings=lambda job: job.recipe.split.model_dump(),
         work=lambda job, progress: split(data=job.data, progress=progress, **job.recipe.split.model_dump()),
         outputs=lambda job: [job.data / SPLIT],
-        code=("data/split.py", "data/stratify.py", "data/grouping.py", "data/leakage.py"),
+        code=tuple(f"data/{name}.py" for name in ("split", "stratify", "grouping", "leakage", "duplicates")),
     ),
     Stage(
         "train",
@@ -235,13 +241,22 @@ def source_state(source: str) -> dict[str, str]:
     folder = Path(source)
     if not folder.exists():
         return {"name": source}
-    places = sorted([folder, *folder.glob("*"), *folder.glob("*/*")]) if folder.is_dir() else [folder]
+    places = sorted(_files_of(folder)) if folder.is_dir() else [folder]
     found = [
         (place.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
         for place in places
         if place.is_file() and (stat := place.stat())
     ]
     return {"name": str(folder.resolve()), "files": fingerprint(found)}
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, through links to folders too: a mirror of the bucket links its photos."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files_of(path)
+        else:
+            yield path
 
 
 def _walk(stage: Stage, job: Job, progress: Progress, *, forced: bool) -> StageResult:
@@ -255,7 +270,9 @@ def _walk(stage: Stage, job: Job, progress: Progress, *, forced: bool) -> StageR
         error.message = f"Stage {stage.name!r} stopped the run: {error.message}"
         raise
     # The state is taken before the work: an input that changes meanwhile makes the next run do it again.
-    write_provenance(job.workspace, stage.name, outputs=stage.outputs(job), **state)
+    # Objects that could not be had are asked for again by the next run: such a fetch is not over.
+    if not getattr(report, "broken", 0):
+        write_provenance(job.workspace, stage.name, outputs=stage.outputs(job), **state)
     return StageResult(stage.name, "done", round(time.monotonic() - started, 1), to_plain(report))
 
 

@@ -25,7 +25,7 @@ def cache_folder() -> Path:
 
 
 def cpu_count() -> int:
-    """Cores this process may use: $OMP_NUM_THREADS, else a container's or `taskset`'s limit, else the machine's."""
+    """Cores this process may use: $OMP_NUM_THREADS, else `taskset`'s limit, else the machine's."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked):
         return int(asked)

@@ -97,6 +97,27 @@ def test_no_bytes_make_reading_metadata_fail(data: bytes) -> None:
     parse_metadata(data)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" * 5000,
+        '{"EXPECTED_QUANTITY": 1, "BIN_FCSKU_DATA": {"B": {"quantity": 1, "height": {"value": 1%s}}}}' % ("0" * 400),
+    ],
+)
+def test_deep_nesting_and_endless_numbers_are_no_accident_either(value: str) -> None:
+    """Each once stopped a whole fetch, at every attempt."""
+    parse_metadata(value.encode())
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"1": ["../../x/...json", "a/.."]}', b'{"-1": ["00001.json"]}', b'{"99999999999": ["00001.json"]}']
+)
+def test_a_list_cannot_lead_out_of_the_folder_or_count_the_impossible(data: bytes) -> None:
+    labels = parse_list(data, "file_list.json")
+    assert labels.by_id == {}
+    assert labels.problems
+
+
 def test_the_course_list_keeps_the_zeros_of_ids() -> None:
     listed = parse_list(
         b'{"1": ["data/metadata/100313.json", "data/metadata/09915.json"], "5": ["x/00005.json"]}', "l.json"

@@ -112,6 +112,20 @@ def test_photos_without_any_record_are_no_doubt() -> None:
     assert len(groups_of([photo(str(number)) for number in range(1, 9)], "together")) == 8
 
 
+def test_a_few_records_do_not_chain_all_other_photos_into_one_bin() -> None:
+    rows = [photo("00001", products=["A"]), *(photo(f"{number:05}") for number in range(2, 9))]
+    assert len(groups_of(rows, "together")) == 8
+
+
+def test_a_copy_that_was_set_aside_still_ties_two_bins_together() -> None:
+    rows = [
+        photo("00100", sha256="same"),
+        photo("05000", products=["A"], sha256="same", quarantine=["duplicate:00100"]),
+        photo("05001", products=["A"]),
+    ]
+    assert len(groups_of(rows)) == 1
+
+
 def test_given_groups_settle_a_doubt() -> None:
     rows = [photo("00001", products=["A"], group="a"), photo("00002", 0, [], group="b")]
     assert len(groups_of(rows, "together")) == 2

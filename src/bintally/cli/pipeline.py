@@ -71,6 +71,9 @@ def _show_stage(out: "Console", result: "StageResult") -> None:
         return
     headline = HEADLINES[result.stage](result.report or {})
     out.print(f"[green]✓[/] [bold]{result.stage:<9}[/] {headline} [dim]({_duration(result.seconds)})[/]")
+    if result.stage == "split":
+        for warning in (result.report or {})["warnings"]:
+            out.print(f"  [bold red]{warning}[/]" if "LEAKS" in warning else f"  [yellow]{warning}[/]")
 
 
 def _share(part: float, whole: float) -> str:

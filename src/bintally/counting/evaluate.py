@@ -9,6 +9,7 @@ OUT/predictions.parquet   one row a photo, for paired comparison with another mo
 ```
 """
 
+import io
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bintally.artifacts import atomic_write, code_fingerprint, write_bytes, write_text
+from bintally.artifacts import code_fingerprint, write_bytes, write_text
 from bintally.bundle import Card
 from bintally.config import Config
 from bintally.counting import metrics
@@ -280,8 +281,9 @@ def _predictions(table: pl.DataFrame, answers: Sequence[CountEstimate], keys: Se
 def _written(out: Path, report: EvaluationReport, data: Path, predictions: pl.DataFrame) -> EvaluationReport:
     report = msgspec.structs.replace(report, report=str(out / REPORT), predictions=str(out / PREDICTIONS))
     page = evaluation_page(report, data)
-    with atomic_write(out / PREDICTIONS) as file:
-        predictions.write_parquet(file)
+    buffer = io.BytesIO()  # polars would turn a full disk into an error of its own
+    predictions.write_parquet(buffer)
+    write_bytes(out / PREDICTIONS, buffer.getvalue())
     write_text(out / REPORT, page)
     write_bytes(out / METRICS, report.to_json())
     return report

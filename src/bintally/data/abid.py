@@ -76,7 +76,7 @@ def parse_metadata(data: bytes) -> Metadata:
     """A metadata file's content; never fails, since what is wrong with one file is for `check` to judge."""
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Metadata(None, problems=(f"no JSON: {error}",))
     if not isinstance(document, dict):
         return Metadata(None, problems=("no JSON object",))
@@ -133,7 +133,11 @@ def parse_list(data: bytes, name: str) -> Labels:
     problems: list[str] = []
     for count, paths in by_count.items():
         for path in paths:
-            _put(labels, PurePosixPath(path).stem, Label(count, "list"), name, problems)
+            known = PurePosixPath(path).stem
+            if _whole(count) is None or not is_file_name(known):
+                problems.append(f"{name}: {path!r} with count {count} is no photo's")
+                continue
+            _put(labels, known, Label(count, "list"), name, problems)
     return Labels(labels, tuple(problems))
 
 
@@ -212,7 +216,12 @@ def _product(asin: str, entry: Any) -> Product | None:
 def _value(entry: Mapping[str, Any], side: str) -> float | None:
     measure = entry.get(side)
     value = measure.get("value") if isinstance(measure, dict) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def _measure(value: float | None, unit: str) -> dict[str, Any] | None:

@@ -22,6 +22,9 @@ REACH: Final = 2
 NEAR_DUPLICATE: Final = "near_duplicate:"
 """Start of check's warning that a photo looks the same as another; the other's bin_image_id follows."""
 
+COPIES: Final = ("duplicate", "contradicting_duplicate")
+"""Codes with which check sets a photo aside that has the same bytes as another."""
+
 Doubt = Literal["together", "apart"]
 
 Edges = NDArray[np.int64]  # [E, 2], row numbers of two photos that belong together
@@ -36,11 +39,13 @@ def neighbour_groups(table: pl.DataFrame, *, reach: int = REACH, doubt: Doubt = 
 
     A joined group keeps the first of the names it had; a new one is named "bin:" + its first id.
     """
-    in_use = pl.col("quarantine").list.len().fill_null(0) == 0  # two empty files have the same bytes, but are no bin
+    # Two empty files have the same bytes, but are no bin; a copy that check set aside still ties its bin to the other.
+    reason = pl.element().str.split(":").list.first()
+    copies = pl.col("quarantine").list.eval(reason.is_in(COPIES)).list.all().fill_null(True)
     edges = [
         _same_bin(table, reach=reach, doubt=doubt),
         _same_value(table["group"]),
-        _same_value(table.select(pl.when(in_use).then("sha256")).to_series()),
+        _same_value(table.select(pl.when(copies).then("sha256")).to_series()),
         _flagged(table),
     ]
     return _named(table, components(table.height, np.concatenate(edges)))
@@ -100,7 +105,9 @@ def _pairs_apart(rows: pl.DataFrame, right: pl.DataFrame, gap: int) -> pl.DataFr
 def _same_bin(table: pl.DataFrame, *, reach: int, doubt: Doubt) -> Edges:
     pairs = neighbour_pairs(table, reach=reach)
     wanted = pl.col("shares")
-    if doubt == "together" and (table["product_ids"].list.len() > 0).any():
+    # Where records are the exception, joining all that have none would chain a whole folder into a few giant bins.
+    recorded = table["product_ids"].is_not_null().sum()
+    if doubt == "together" and recorded > table.height / 2:
         grouped = table["group"].is_not_null()
         told = grouped.gather(pairs["first"]) & grouped.gather(pairs["second"])
         pairs = pairs.with_columns(told=told)

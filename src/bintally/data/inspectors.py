@@ -17,7 +17,7 @@ from bintally.data.inspection import READY, Inspection, Job, Limits
 from bintally.errors import BintallyError
 from bintally.progress import Task
 
-WORKER: Final = (sys.executable, "-m", "bintally.data.inspection")
+WORKER: Final = (sys.executable, "-P", "-m", "bintally.data.inspection")
 PHOTO_SECONDS: Final = 30.0
 """A photo that takes longer never comes back: real ones take milliseconds."""
 

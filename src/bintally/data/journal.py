@@ -6,6 +6,8 @@ a file that is not whole. Photos are not synced one by one, which would take lon
 lose the last seconds' files, and their sizes tell.
 """
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import IO, Final, Self
@@ -87,7 +89,9 @@ class Journal:
     def add(self, line: Line) -> None:
         """Writes a line down; safe to call from several threads, as appending a short line is one system call."""
         with storage_errors(Path(self._file.name)):
-            self._file.write(msgspec.json.encode(line) + b"\n")
+            data = msgspec.json.encode(line) + b"\n"
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._lines[line.id] = line
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from bintally.data.abid import Label, Labels
+from bintally.data.abid import Label, Labels, is_file_name
 from bintally.data.sources.base import REACH_HINT, Entry, ObjectBrokenError, Source
 from bintally.data.transfer import Transfer
 from bintally.errors import ConfigError, SourceError
@@ -111,6 +111,10 @@ def parse_ids(text: str) -> tuple[str, ...]:
 def _range(part: str) -> list[str]:
     first, dash, last = part.partition("-")
     if not dash or not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        if not is_file_name(part):
+            raise ConfigError(
+                f"{part!r} can't be an id: it is no file name.", hint="Write 00001-00500, or ids separated by commas."
+            )
         return [part]  # own photos' ids may have a dash
     if len(first) != len(last):
         raise ConfigError(

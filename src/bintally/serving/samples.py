@@ -53,13 +53,17 @@ class Samples:
         photo = self._photos.get(name)
         if photo is None:
             return None
-        return photo if isinstance(photo, bytes) else photo.read_bytes(), _TYPES[Path(name).suffix.lower()]
+        try:
+            data = photo if isinstance(photo, bytes) else photo.read_bytes()
+        except OSError:  # it went since it was listed
+            return None
+        return data, _TYPES[Path(name).suffix.lower()]
 
 
 def _photos_of(folder: Path) -> dict[str, Path]:
     place = folder / "bin-images" if (folder / "bin-images").is_dir() else folder
     try:
-        paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _TYPES)
+        paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _TYPES and path.is_file())
     except OSError as error:
         raise UsageError(f"{folder} can't be read as a folder: {error.strerror}.", hint=_FOLDER_HINT) from None
     if not paths:
@@ -73,8 +77,8 @@ def _listed(photos: Mapping[str, Path | bytes], folder: Path) -> tuple[Sample, .
     labels = folder / "labels.csv"
     counts: dict[str, str] = {}
     if labels.is_file():
-        with labels.open(newline="") as file:
-            counts = {row.get("id", ""): row.get("count", "") for row in csv.DictReader(file)}
+        with labels.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            counts = {row.get("id") or "": row.get("count") or "" for row in csv.DictReader(file)}
     found = {name: counts.get(Path(name).stem, "") for name in photos}
     return tuple(Sample(name, int(count) if count.isdecimal() else None) for name, count in found.items())
 

@@ -98,7 +98,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket on `host:port`, taken before the model is loaded: a port in use is told at once."""
     try:
         listener = _listen(host, port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a host such as "a..b" can't even be encoded
         raise _no_listener(host, port, error) from None
     with listener:
         yield listener
@@ -118,13 +118,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _no_listener(host: str, port: int, error: OSError) -> UsageError:
-    if error.errno == errno.EADDRINUSE:
+def _no_listener(host: str, port: int, error: OSError | UnicodeError) -> UsageError:
+    code = getattr(error, "errno", None)
+    if code == errno.EADDRINUSE:
         other = port % 65535 + 1
         return UsageError(f"Port {port} on {host} is in use.", hint=f"Choose another, such as `--port {other}`.")
-    if error.errno == errno.EACCES:
+    if code == errno.EACCES:
         return UsageError(f"Port {port} needs more rights than you have.", hint="Choose one above 1023 with `--port`.")
-    message = f"{host} is no address of this machine: {error.strerror}."
+    message = f"{host} is no address of this machine: {getattr(error, 'strerror', None) or error}."
     return UsageError(message, hint="Leave `--host` out, or use 0.0.0.0.")
 
 

@@ -193,7 +193,7 @@ def _in_processes(
         for worker in range(workers):
             child = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "bintally.data.rendered"],
+                    [sys.executable, "-P", "-m", "bintally.data.rendered"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,

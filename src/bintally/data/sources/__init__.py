@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from bintally.data.abid import PHOTOS
-from bintally.data.sources.base import Source
+from bintally.data.sources.base import REACH_HINT, Source
 from bintally.data.sources.folder import FolderSource
 from bintally.data.sources.own import counted_folders, folders_source, table_source
 from bintally.errors import SourceError, did_you_mean
@@ -33,7 +33,12 @@ def open_source(
         return sample_source(photos=photos, seed=seed, progress=progress)
     if source == "abid" or "://" in source:
         return _remote_source(source, endpoint=endpoint, anonymous=anonymous, timeout_s=timeout_s)
-    return local_source(Path(source).expanduser())
+    try:
+        return local_source(Path(source).expanduser())
+    except OSError as error:
+        raise SourceError(
+            f"{source} can't be read: {error.strerror}.", hint="Check the path and its rights."
+        ) from error
 
 
 def local_source(path: Path) -> Source:
@@ -60,7 +65,11 @@ def _remote_source(source: str, *, endpoint: str | None, anonymous: bool, timeou
 
     if source == "abid":
         return bucket.s3_source(bucket.ABID_BUCKET, "", endpoint=endpoint, anonymous=True, timeout_s=timeout_s)
-    url = urlsplit(source)
+    try:
+        url = urlsplit(source)
+        url.port  # noqa: B018 - a port that is no number is found out here
+    except ValueError as error:
+        raise SourceError(f"{source!r} is no address: {error}.", hint=REACH_HINT) from error
     if url.scheme not in SCHEMES or not url.netloc:
         raise SourceError(
             f"{source!r} is no address photos can be fetched from.",
@@ -69,4 +78,7 @@ def _remote_source(source: str, *, endpoint: str | None, anonymous: bool, timeou
     if url.scheme in {"http", "https"}:
         return bucket.http_source(source, timeout_s=timeout_s)
     store = bucket.s3_source if url.scheme == "s3" else bucket.gcs_source
-    return store(url.netloc, url.path.strip("/"), endpoint=endpoint, anonymous=anonymous, timeout_s=timeout_s)
+    try:
+        return store(url.netloc, url.path.strip("/"), endpoint=endpoint, anonymous=anonymous, timeout_s=timeout_s)
+    except (ValueError, bucket.BaseError) as error:  # credentials that can't be read, say
+        raise SourceError(f"{source!r} can't be opened: {error}.", hint=REACH_HINT) from error

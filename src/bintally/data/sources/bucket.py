@@ -53,6 +53,7 @@ class BucketSource:
         self._store = store
         self.name = name
         self.ignored: list[str] = []
+        self._listed = ""  # the last id that was listed
 
     async def get(self, key: str) -> Fetched:
         """The object `key`, whole: its length is the one the server promised."""
@@ -129,6 +130,10 @@ class BucketSource:
         if not named or str(path.parent) != PHOTOS:
             self.ignored.append(f"{key} has no name of a photo")
             return None
+        if path.stem == self._listed:
+            self.ignored.append(f"{key} has the id of the photo before it")
+            return None
+        self._listed = path.stem
         return Entry(path.stem, key, f"{METADATA}/{path.stem}.json", e_tag)
 
     def _md5(self, e_tag: str | None) -> str | None:

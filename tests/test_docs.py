@@ -1,0 +1,52 @@
+"""What the documents promise is there: links lead somewhere, commands and options exist, Python blocks run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bintally.data.rendered import render_photo
+from tests.conftest import ROOT, run_cli
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert re.findall(r"\b(?:TODO|TBD|RESULT_\w+|[A-Z]+_(?:TABLE|LINE|ACC))\b", page.read_text()) == []
+
+
+def _commands() -> list[tuple[str, ...]]:
+    """Every `bintally ...` line of a console block: its verb, and the options it uses."""
+    found = set()
+    for page in PAGES:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in re.findall(r"^\$ (?:\.venv/bin/)?bintally (.*)$", block, re.MULTILINE):
+                words = line.split("#")[0].split()
+                verb = " ".join(words[:2]) if words[0] == "pipeline" else words[0]
+                found.add((verb, *sorted(word for word in words if word.startswith("--"))))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", _commands(), ids=" ".join)
+def test_commands_exist_with_the_options_they_are_shown_with(command: tuple[str, ...]) -> None:
+    verb, *options = command
+    done = run_cli(*verb.split(), "--help", env={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    assert [option for option in options if option not in done.stdout] == []
+
+
+def test_python_blocks_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render_photo(3).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
