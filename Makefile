@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 SOURCE ?=
 RECIPE ?= $(if $(SOURCE),recipes/quick.toml,recipes/sample.toml)
 SERVE ?= 1
+# A workspace holds photos of one source.
+WORKSPACE ?= runs/make$(if $(SOURCE),-$(shell printf %s "$(SOURCE)" | cksum | cut -d" " -f1))
 PORT ?= 8080
 
 .PHONY: help install install-dev run test lint soak bench clean
@@ -16,9 +18,9 @@ help:  ## what there is
 install: $(VENV)/installed  ## bintally with everything that training needs, into .venv
 
 run: install  ## the whole job on the rendered sample (or SOURCE=DIR), then the page on http://127.0.0.1:8080
-	@$(BIN)/bintally pipeline run $(RECIPE) $(if $(SOURCE),--source $(SOURCE)) --workspace runs/make
+	@$(BIN)/bintally pipeline run $(RECIPE) $(if $(SOURCE),--source "$(SOURCE)") --workspace $(WORKSPACE)
 ifneq ($(SERVE),0)
-	@$(BIN)/bintally serve runs/make/bundle --port $(PORT)
+	@$(BIN)/bintally serve $(WORKSPACE)/bundle --port $(PORT)
 endif
 
 test: install-dev  ## all tests, with a seeded sample of the long campaigns

@@ -60,10 +60,11 @@ def test_a_changed_setting_redoes_its_stage_and_what_follows_from_it(
 ) -> None:
     copy = tmp_path / "runs"
     shutil.copytree(workspace, copy)
-    changed = _recipe(evaluate={"resamples": 100, "gallery": 2})
+    changed = _recipe(export={"licence": "mine"})
     statuses = _statuses(run_pipeline(recipe=changed, source=str(source), workspace=copy))
     assert statuses["train"] == "unchanged"
     assert statuses["evaluate"] == "done"
+    assert Bundle.open(copy / "bundle").card.licence == "mine"
 
 
 def test_a_damaged_result_is_made_again(workspace: Path, source: Path, tmp_path: Path) -> None:
@@ -79,8 +80,10 @@ def test_only_and_from(workspace: Path, source: Path, tmp_path: Path) -> None:
     shutil.copytree(workspace, copy)
     only = run_pipeline(recipe=_recipe(), source=str(source), workspace=copy, only="split")
     assert _statuses(only) == {"split": "done"}
-    later = run_pipeline(recipe=_recipe(), source=str(source), workspace=copy, from_stage="evaluate")
-    assert _statuses(later) == {"evaluate": "done"}
+    later = run_pipeline(recipe=_recipe(), source=str(source), workspace=copy, from_stage="train")
+    assert _statuses(later) == {"train": "done", "export": "done", "evaluate": "done"}
+    assert later.stages[0].report is not None
+    assert later.stages[0].report["resumed_at_step"] == 0, "anew is not a resume of what was finished"
 
 
 def test_a_failing_stage_stops_the_run_with_its_reason(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from bintally.errors import BintallyError, StorageError
 
 PROVENANCE = "provenance"
+_CODE = {".py", ".html"}
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PLACE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -124,7 +125,7 @@ def code_fingerprint(places: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for place in places:
         path = root / place
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for source in sorted(p for p in path.rglob("*") if p.suffix in _CODE) if path.is_dir() else [path]:
             digest.update(source.relative_to(root).as_posix().encode())
             digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -33,6 +33,7 @@ from bintally.progress import SILENT, Progress
 from bintally.records import to_plain
 from bintally.training.export import export
 from bintally.training.network import WEIGHTS
+from bintally.training.plan import CODE, training_state
 from bintally.training.recipe import Recipe
 from bintally.training.run import RECIPE, RUN, train
 
@@ -96,7 +97,18 @@ class Stage:
 
 
 def _fetch(job: Job, progress: Progress) -> Any:
-    return fetch(source=job.source, out=job.data, progress=progress, **job.recipe.fetch.model_dump())
+    try:
+        return fetch(source=job.source, out=job.data, progress=progress, **job.recipe.fetch.model_dump())
+    except UsageError as error:
+        if "--out" in error.hint:  # what `bintally fetch` would say
+            error.hint = "Choose another --workspace."
+        raise
+
+
+def _fetch_settings(job: Job) -> dict[str, Any]:
+    listed = job.recipe.fetch.list_file
+    digest = sha256_of(listed) if listed is not None and listed.is_file() else None
+    return {"source": source_state(job.source), "list": digest, **job.recipe.fetch.model_dump()}
 
 
 def _train(job: Job, progress: Progress) -> Any:
@@ -105,7 +117,7 @@ def _train(job: Job, progress: Progress) -> Any:
 
 def _export(job: Job, progress: Progress) -> Any:
     name = f"{job.recipe.name}-{sha256_of(job.run / WEIGHTS)[:8]}"
-    return export(run=job.run, data=job.data, out=job.bundle, name=name, progress=progress)
+    return export(run=job.run, data=job.data, out=job.bundle, recipe=job.recipe, name=name, progress=progress)
 
 
 def _evaluate(job: Job, progress: Progress) -> Any:
@@ -117,7 +129,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         "fetch",
         inputs=lambda job: [],
-        settings=lambda job: {"source": source_state(job.source), **job.recipe.fetch.model_dump()},
+        settings=_fetch_settings,
         work=_fetch,
         outputs=lambda job: [job.data / FETCHED],
         code=tuple(
@@ -142,7 +154,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         settings=lambda job: {},
         work=lambda job, progress: explore(data=job.data, progress=progress),
         outputs=lambda job: [job.data / "explore.html"],
-        code=("data", "pages.py"),
+        code=("data", "pages.py", "templates/explore.html", "templates/base.html"),
     ),
     Stage(
         "split",
@@ -155,14 +167,10 @@ STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         "train",
         inputs=lambda job: [job.data / SPLIT],
-        settings=lambda job: job.recipe.model_dump(
-            mode="json",
-            include={"seed", "counts", "balance", "network", "input", "augment", "loss", "optimizer", "loop"},
-        ),
+        settings=lambda job: training_state(job.recipe),
         work=_train,
         outputs=lambda job: [job.run / name for name in (RUN, RECIPE, WEIGHTS, "curves.svg")],
-        # Not the whole wing: a better message in export must not cost an hour of training.
-        code=tuple(f"training/{name}.py" for name in ("dataset", "features", "losses", "module", "network", "plan")),
+        code=CODE,
     ),
     Stage(
         "export",
@@ -170,7 +178,10 @@ STAGES: Final[tuple[Stage, ...]] = (
         settings=lambda job: job.recipe.model_dump(mode="json", include={"name", "export", "evaluate"}),
         work=_export,
         outputs=lambda job: [job.bundle / MODEL, job.bundle / CARD],
-        code=("training/export.py", "training/servable.py", "training/onnx_file.py", "training/network.py"),
+        code=(
+            "counting",
+            *(f"training/{name}.py" for name in ("export", "servable", "onnx_file", "network", "cache", "plan")),
+        ),
     ),
     Stage(
         "evaluate",
@@ -178,7 +189,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         settings=lambda job: job.recipe.evaluate.model_dump(),
         work=_evaluate,
         outputs=lambda job: [job.report / name for name in (REPORT, METRICS, PREDICTIONS)],
-        code=("counting", "pages.py"),
+        code=("counting", "pages.py", "templates/evaluation.html", "templates/base.html"),
     ),
 )
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from bintally.bundle import Bundle
 from bintally.counting.counter import Counter
-from bintally.errors import CheckpointError
+from bintally.errors import CheckpointError, ManifestError, UsageError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.export import ExportReport, export
 from bintally.training.network import WEIGHTS
@@ -79,6 +79,29 @@ def test_training_can_go_on_from_a_bundle(exported: ExportReport, run: Path, dat
     recipe = tiny_recipe(network={"start": Path(exported.bundle)}, loop={"epochs": 1})
     report = train(recipe=recipe, data=data, out=tmp_path / "next")
     assert report.weights == exported.bundle
+
+
+def test_what_export_decides_may_come_from_another_recipe(run: Path, data: Path, tmp_path: Path) -> None:
+    """A changed licence or prior once went unheard: everything was taken from the recipe of the day of training."""
+    other = tiny_recipe(export={"licence": "mine", "prior": "uniform", "flip_averaging": False})
+    card = Bundle.open(Path(export(run=run, data=data, out=tmp_path / "b", recipe=other).bundle)).card
+    assert (card.licence, card.flip_averaging) == ("mine", False)
+    assert set(card.target_prior.values()) == {pytest.approx(1 / 7)}
+
+
+def test_only_a_bundle_is_replaced(run: Path, data: Path) -> None:
+    with pytest.raises(UsageError, match="holds something else than a bundle"):
+        export(run=run, data=data, out=data)
+    assert (data / "bin-images").is_dir()
+
+
+def test_another_split_is_refused(run: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    manifest = Manifest.read(data, SPLIT)
+    Manifest(folder, manifest.table.reverse(), name=SPLIT).write(SPLIT)
+    with pytest.raises(ManifestError, match="another split"):
+        export(run=run, data=folder, out=tmp_path / "bundle")
 
 
 def test_half_a_run_is_not_exported(data: Path, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def test_wrong_section_says_which_was_meant(tmp_path: Path) -> None:
     [
         ('name = "r"\n[loop]\nepochs = 0\n', "loop.epochs"),
         ('name = "r"\ncounts = "1-9"\n', "counts"),
+        ('name = "r"\n[evaluate]\ncounts = "1-9"\n', "evaluate.counts"),
+        ('name = "r"\ncounts = "1-5"\n[evaluate]\ncounts = "0-5"\n', "asks about 0"),
         ('name = "r"\n[network]\ntune = "last"\n', "network.tune"),
         ("name = \n", "can't be read as TOML"),
         ("", "'name' is missing"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bintally.errors import CheckpointError, TrainingError
+from bintally.errors import BackboneError, CheckpointError, TrainingError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.network import WEIGHTS
 from bintally.training.recipe import Recipe
@@ -164,7 +164,28 @@ def test_early_stopping_stops(data: Path, tmp_path: Path) -> None:
 
 def test_class_weights_and_bf16_train(data: Path, tmp_path: Path) -> None:
     recipe: Recipe = tiny_recipe(balance={"method": "class_weights"}, loop={"epochs": 1, "precision": "bf16"})
-    assert train(recipe=recipe, data=data, out=tmp_path / "run").history[0]["train_loss"] > 0
+    report = train(recipe=recipe, data=data, out=tmp_path / "run")
+    assert report.history[0]["train_loss"] > 0
+    assert list(report.train_prior.values()) == pytest.approx([1 / 7] * 7), "a weighted loss teaches the weighted mix"
+
+
+def test_an_early_stopped_run_is_over(data: Path, tmp_path: Path) -> None:
+    loop = {"epochs": 12, "patience": 1, "monitor": "accuracy"}
+    recipe = tiny_recipe(loop=loop, optimizer={"body_lr": 1e-9, "head_lr": 1e-9})
+    first = train(recipe=recipe, data=data, out=tmp_path / "run")
+    assert train(recipe=recipe, data=data, out=tmp_path / "run").history == first.history
+
+
+def test_a_network_that_cannot_see_this_size_is_found_out_at_once(data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(network={"backbone": "vit_tiny_patch16_224", "weights": "none"})
+    with pytest.raises(BackboneError, match=r"can't count at 64 px.*input\.px = 224"):
+        train(recipe=recipe, data=data, out=tmp_path / "run")
+
+
+def test_replacing_makes_a_finished_run_anew(data: Path, tmp_path: Path) -> None:
+    train(recipe=tiny_recipe(), data=data, out=tmp_path / "run")
+    again = train(recipe=tiny_recipe(), data=data, out=tmp_path / "run", replace=True)
+    assert again.resumed_at_step == 0
 
 
 def _with_train(data: Path, tmp_path: Path, *, keep: Callable[[int], bool]) -> Path:

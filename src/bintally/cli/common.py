@@ -98,6 +98,7 @@ def training_extra() -> Iterator[None]:
             "timm",
             "lightning",
             "onnx",
+            "onnxscript",
             "safetensors",
         }:
             raise

@@ -15,6 +15,9 @@ def export(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     data: Annotated[Path, typer.Option(help="The split data folder it was trained on: val calibrates it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Take [export] and [evaluate] from this recipe, not from the run's own.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; default: the recipe's, with the date.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all there are.")] = None,
     json_output: Json = False,
@@ -28,7 +31,13 @@ def export(
     from bintally.records import to_plain
 
     report = work(
-        run=run, data=data, out=out, name=name, threads=threads, progress=progress_for(json_output=json_output)
+        run=run,
+        data=data,
+        out=out,
+        recipe=recipe,
+        name=name,
+        threads=threads,
+        progress=progress_for(json_output=json_output),
     )
     if json_output:
         emit_json(to_plain(report))

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bintally.artifacts import code_fingerprint, write_bytes, write_text
 from bintally.bundle import Card
@@ -43,7 +43,7 @@ from bintally.counting.slices import cut, slices
 from bintally.errors import DataError
 from bintally.manifest import SPLIT, Manifest
 from bintally.progress import SILENT, Progress
-from bintally.records import CountEstimate, key_of
+from bintally.records import CountEstimate, key_of, parse_counts
 
 METRICS: Final = "metrics.json"
 REPORT: Final = "report.html"
@@ -62,6 +62,13 @@ class EvaluateSettings(Config):
     seed: int = Field(default=0, ge=0, description="of resampling and of the gallery's ties")
     resamples: int = Field(default=2000, ge=100, le=100_000, description="of each interval's bootstrap")
     gallery: int = Field(default=24, ge=0, le=100, description="worst mistakes shown")
+
+    @field_validator("counts")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_counts(value)
+        return value
 
 
 class EvaluateConfig(EvaluateSettings):

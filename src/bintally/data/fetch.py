@@ -42,6 +42,9 @@ T = TypeVar("T")
 class FetchSettings(Config):
     """Which photos, and how hard to try."""
 
+    list_file: Path | None = Field(
+        default=None, description="only the photos of a file_list.json, or of a CSV with id,count"
+    )
     ids: str | None = Field(default=None, description='ids such as "00001-00500" or "1,00007"; zeros count')
     counts: str | None = Field(default=None, description='only photos with these counts, such as "1-5"')
     limit: int | None = Field(default=None, ge=1, description="only the first so many of them, in order of ids")
@@ -70,9 +73,6 @@ class FetchConfig(FetchSettings):
 
     source: str = Field(description="abid, s3://, gs://, https://, a folder, a CSV of path,count, or sample")
     out: Path = Field(description="the data folder")
-    list_file: Path | None = Field(
-        default=None, description="only the photos of a file_list.json, or of a CSV with id,count"
-    )
 
 
 class FetchReport(msgspec.Struct, frozen=True, kw_only=True):

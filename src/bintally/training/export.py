@@ -24,7 +24,7 @@ from bintally.counting.counter import Counter
 from bintally.counting.evaluate import evaluate
 from bintally.counting.report import summary
 from bintally.counting.sets import fit_set_threshold
-from bintally.errors import ModelError
+from bintally.errors import ManifestError, ModelError, UsageError
 from bintally.manifest import SPLIT, Manifest
 from bintally.progress import SILENT, Progress
 from bintally.settings import cpu_count
@@ -32,6 +32,7 @@ from bintally.training.cache import PhotoCache
 from bintally.training.dataset import labels_of
 from bintally.training.network import WEIGHTS, CountNetwork, build_network, load_weights, read_weights
 from bintally.training.onnx_file import onnx_bytes
+from bintally.training.plan import target_prior
 from bintally.training.recipe import Recipe
 from bintally.training.run import TrainReport, read_run
 from bintally.training.servable import Familiar, Servable, corrected, fit_temperature
@@ -53,6 +54,9 @@ class ExportConfig(Config):
     run: Path = Field(description="A finished run.")
     data: Path = Field(description="The split data folder it was trained on.")
     out: Path = Field(description="The bundle's folder.")
+    recipe: Recipe | None = Field(
+        default=None, description="Takes the place of the run's own recipe in what export and evaluation decide."
+    )
     name: str | None = Field(default=None, description="The model's name; default: the recipe's, with the date.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all there are.")
 
@@ -87,6 +91,7 @@ def export(
     run: Path,
     data: Path,
     out: Path,
+    recipe: Recipe | Path | None = None,
     name: str | None = None,
     threads: int | None = None,
     progress: Progress = SILENT,
@@ -96,23 +101,36 @@ def export(
     Raises:
         CheckpointError: `run` is no finished run.
         ManifestError: `data` has no split, or another one than the run was trained on.
-        ModelError: the exported graph does not say what torch says.
+        ModelError: the network can't be written as a graph, or the graph does not say what torch says.
+        UsageError: `out` holds something else than a bundle.
     """
-    config = ExportConfig.of({"run": run, "data": data, "out": out, "name": name, "threads": threads})
+    given = Recipe.read(recipe) if isinstance(recipe, Path) else recipe
+    values = {"run": run, "data": data, "out": out.resolve(), "recipe": given, "name": name, "threads": threads}
+    config = ExportConfig.of(values)
     return _export(config, progress)
 
 
 def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     started = time.monotonic()
     torch.set_num_threads(config.threads or cpu_count())
+    _check_place(config.out)
     recipe, report = read_run(config.run)
+    if config.recipe is not None:
+        of_export = {name: getattr(config.recipe, name) for name in ("name", "export", "evaluate")}
+        recipe = recipe.model_copy(update=of_export)
     manifest = Manifest.read(config.data, SPLIT)
+    if manifest.fingerprint() != report.dataset:
+        raise ManifestError(
+            f"{config.data} holds another split than {config.run} was trained on.",
+            hint="Name that data folder, or train again: val must not hold photos that were trained on.",
+        )
     network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
     load_weights(network, read_weights(config.run / WEIGHTS), str(config.run / WEIGHTS), strict=True)
     network = network.to(memory_format=torch.channels_last).eval()
     train = _familiar_photos(manifest.usable("train", counts=report.keys), recipe.seed)
     val = manifest.usable("val", counts=report.keys)
     caches = [PhotoCache.build(config.data, table, px=recipe.input.px, progress=progress) for table in (train, val)]
+    report = msgspec.structs.replace(report, target_prior=_target_prior(recipe, report, val))
     fitted = _fit(network, recipe, report, [(train, caches[0]), (val, caches[1])], progress)
     servable = Servable(
         network,
@@ -123,7 +141,7 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     ).eval()
     checked = caches[1].read(np.arange(min(CHECKED_PHOTOS, len(caches[1]))))
     with progress.task("export", total=1, unit="graph") as task:
-        model = onnx_bytes(servable, torch.from_numpy(checked[:2]))
+        model = _graph(servable, checked)
         task.advance()
     card = _card(config, recipe, report, fitted, model)
     with atomic_folder(config.out) as part:
@@ -187,6 +205,29 @@ def _fit(
 
 def _familiar_photos(train: pl.DataFrame, seed: int) -> pl.DataFrame:
     return train.sample(min(FAMILIAR_PHOTOS, train.height), seed=seed).sort("bin_image_id")
+
+
+def _check_place(out: Path) -> None:
+    """A bundle takes the place of an older one, and of nothing else."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / CARD).is_file()):
+        raise UsageError(f"{out} holds something else than a bundle.", hint="Choose an empty or a new --out.")
+
+
+def _target_prior(recipe: Recipe, report: TrainReport, val: pl.DataFrame) -> dict[str, float]:
+    train_prior_k = np.array([report.train_prior[key] for key in report.keys])
+    prior_k = target_prior(recipe.export.prior, labels_of(val, report.keys), train_prior_k)
+    return dict(zip(report.keys, prior_k.tolist(), strict=True))
+
+
+def _graph(servable: Servable, checked_nhwc: NDArray[np.uint8]) -> bytes:
+    try:
+        # Two photos, even of one: a batch of one would be taken for the only size there is.
+        return onnx_bytes(servable, torch.from_numpy(checked_nhwc[[0, -1]]))
+    except Exception as error:  # torch.export and the converter raise dozens of kinds of their own
+        raise ModelError(
+            f"This network can't be written as an ONNX graph: {type(error).__name__}: {str(error).splitlines()[0]}",
+            hint="Choose another network.backbone; densenet, resnet, convnext and efficientnet can be.",
+        ) from error
 
 
 def _prior_ratio(report: TrainReport) -> Tensor:

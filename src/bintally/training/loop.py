@@ -1,5 +1,6 @@
 """The Lightning trainer as we use it: our progress, our checkpoints, exact resume."""
 
+import io
 import logging
 import time
 import warnings
@@ -15,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from safetensors.torch import save
 from torch import nn
 
-from bintally.artifacts import atomic_write, write_bytes
+from bintally.artifacts import write_bytes
 from bintally.errors import CheckpointError
 from bintally.progress import Task
 from bintally.training.dataset import EpochBatches
@@ -31,8 +32,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Writes `checkpoint` over `path`."""
-        with atomic_write(Path(path)) as file:
-            torch.save(checkpoint, file)
+        buffer = io.BytesIO()  # torch turns a full disk into an error of its own
+        torch.save(checkpoint, buffer)
+        write_bytes(Path(path), buffer.getvalue())
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Reads a checkpoint, tensors and plain values only."""
@@ -65,14 +67,21 @@ class Keeper(Callback):
         self._losses: list[float] = []
         self.best: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
+        self.stopped = False  # early: there is nothing left to resume
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must remember, torch's random state included (dropout draws from it)."""
-        return {"best": self.best, "history": self.history, "losses": self._losses, "rng": torch.get_rng_state()}
+        return {
+            "best": self.best,
+            "history": self.history,
+            "losses": self._losses,
+            "stopped": self.stopped,
+            "rng": torch.get_rng_state(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where `state_dict` was saved."""
-        self.best, self.history = state_dict["best"], state_dict["history"]
+        self.best, self.history, self.stopped = state_dict["best"], state_dict["history"], state_dict["stopped"]
         self._losses, self._rng = state_dict["losses"], state_dict["rng"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,6 +123,7 @@ class Keeper(Callback):
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        self.stopped = trainer.should_stop
         trainer.save_checkpoint(self._folder / LAST)
         self._saved_at = time.monotonic()
 
@@ -166,7 +176,14 @@ def fit(
         mode = "max" if HIGHER_IS_BETTER[settings.monitor] else "min"
         callbacks.insert(0, EarlyStopping(settings.monitor, patience=settings.patience, mode=mode))
     last = folder / LAST
-    done = int(read_checkpoint(last)["global_step"]) if last.is_file() else 0
+    done = 0
+    if last.is_file():
+        checkpoint = read_checkpoint(last)
+        done = int(checkpoint["global_step"])
+        state = checkpoint["callbacks"][keeper.state_key]
+        if state["stopped"]:
+            keeper.load_state_dict(state)
+            return keeper, done
     batches.start_at(done)
     task.advance(done * settings.batch_size)
     with _quiet():

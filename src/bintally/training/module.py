@@ -69,6 +69,10 @@ class CountModule(pl.LightningModule):
         self._frozen = frozen
         self._seen = _Seen()
 
+    def on_train_start(self) -> None:
+        """As each epoch's start: Lightning leaves that out where a run resumes within an epoch."""
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Frozen normalisation layers keep their statistics."""
         for module in self._frozen:
@@ -134,7 +138,13 @@ def _schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.schedule == "one_cycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps + 1, pct_start=settings.warmup)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            peaks,
+            total_steps=steps + 1,
+            pct_start=settings.warmup,
+            cycle_momentum=settings.name == "adamw",  # sgd's momentum is what the recipe says
+        )
     warmup = max(round(settings.warmup * steps), 1)
 
     def factor(step: int) -> float:

@@ -112,6 +112,13 @@ def build_network(settings: NetworkSettings, classes: int, *, pretrained: bool =
     )
 
 
+def starting_files(settings: NetworkSettings) -> list[Path]:
+    """The local files a training starts from, as far as they are there: the first of `weights`, or those of `start`."""
+    if settings.start is not None:
+        return [path for name in (WEIGHTS, "model.onnx") if (path := settings.start / name).is_file()][:1]
+    return [path for entry in settings.weights[:1] if (path := _find(entry)).is_file()]
+
+
 def load_weights(network: CountNetwork, state: Mapping[str, Tensor], origin: str, *, strict: bool) -> str:
     """Copies `state` into the backbone and says in words how much of it fitted.
 
@@ -163,6 +170,25 @@ def earlier_weights(place: Path) -> dict[str, Tensor]:
 
         return backbone_weights(place / "model.onnx")
     raise BackboneError(f"{place} is neither a run nor a bundle.", hint="network.start wants a folder that has either.")
+
+
+def try_out(network: CountNetwork, px: int) -> None:
+    """Counts two blank photos at `px`, so that a network that can't is found out before an hour of training.
+
+    Raises:
+        BackboneError: it can't, with the size it was made for.
+    """
+    config = network.backbone.pretrained_cfg
+    try:
+        with torch.no_grad():
+            features_nf, _ = network.eval().look(torch.zeros(2, 3, px, px, dtype=torch.uint8))
+            network.head()(features_nf)
+    except Exception as error:  # whatever an architecture makes of a size it does not know
+        raise BackboneError(
+            f"{config['architecture']} can't count at {px} px: {str(error).splitlines()[0] if str(error) else error!r}",
+            hint=f"It was made for input.px = {config['input_size'][-1]}; or choose another network.backbone.",
+        ) from error
+    network.train()
 
 
 def freeze(network: CountNetwork, tune: str) -> None:

@@ -2,22 +2,35 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from bintally.artifacts import fingerprint
+from bintally.artifacts import code_fingerprint, fingerprint, sha256_of
 from bintally.data.balance import balanced_indices, class_weights
 from bintally.errors import TrainingError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.dataset import labels_of
 from bintally.training.losses import CountLoss, neighbour_targets
 from bintally.training.module import Target
+from bintally.training.network import starting_files
 from bintally.training.recipe import Recipe
 
 Floats = NDArray[np.float64]
+
+CODE: Final = (
+    "counting/decode.py",
+    "counting/metrics.py",
+    "data/balance.py",
+    *(
+        f"training/{name}.py"
+        for name in ("cache", "dataset", "features", "loop", "losses", "module", "network", "plan")
+    ),
+)
+"""What decides a training's weights. Not the whole wing: a better message in export must not cost an hour."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,14 @@ class Plan:
         labels_n = labels_of(train, keys)
         drawn_n = balanced_indices(labels_n, keys=keys, settings=recipe.balance, seed=recipe.seed, epoch=0)
         train_prior_k = _mix(labels_n[drawn_n], len(keys), smoothing=0)
-        priors = {"train": train_prior_k, "uniform": np.full(len(keys), 1 / len(keys))}
-        target = priors.get(recipe.export.prior)
+        if recipe.balance.method == "class_weights":  # a weighted loss teaches the weighted mix
+            weighted_k = train_prior_k * class_weights(labels_n, len(keys))
+            train_prior_k = weighted_k / weighted_k.sum()
+        if not set(val["count_key"]) & set(recipe.asked_keys):
+            raise TrainingError(
+                f"val has no photo of the counts asked about ({', '.join(recipe.asked_keys)}).",
+                hint="Change the recipe's evaluate.counts, or split again.",
+            )
         return cls(
             recipe=recipe,
             data=data,
@@ -60,7 +79,7 @@ class Plan:
             train=train,
             val=val,
             train_prior_k=train_prior_k,
-            target_prior_k=_mix(labels_of(val, keys), len(keys), smoothing=1) if target is None else target,
+            target_prior_k=target_prior(recipe.export.prior, labels_of(val, keys), train_prior_k),
             values_k=_values(train, keys),
             dataset=manifest.fingerprint(),
         )
@@ -81,8 +100,27 @@ class Plan:
 
     def identity(self) -> str:
         """Equal for two trainings that must end in the same weights."""
-        settings = self.recipe.model_dump(mode="json", exclude={"fetch", "check", "split", "export", "source"})
-        return fingerprint([settings, self.dataset])
+        return fingerprint([training_state(self.recipe), self.dataset, code_fingerprint(CODE)])
+
+
+def training_state(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides a training's weights; files it starts from by their digests."""
+    sections = {"seed", "counts", "balance", "network", "input", "augment", "loss", "optimizer", "loop"}
+    state = recipe.model_dump(mode="json", include=sections)
+    for name in ("workers", "checkpoint_minutes"):
+        del state["loop"][name]
+    return state | {
+        "asked": recipe.asked_keys,  # the epoch that is kept is judged on these, for this mix
+        "prior": recipe.export.prior,
+        "files": {str(path): sha256_of(path) for path in starting_files(recipe.network)},
+    }
+
+
+def target_prior(prior: str, val_labels_n: NDArray[np.int64], train_prior_k: Floats) -> Floats:
+    """The mix of counts [K] to answer for: "val" (one photo added to each count), "train" or "uniform"."""
+    if prior == "val":
+        return _mix(val_labels_n, len(train_prior_k), smoothing=1)
+    return train_prior_k if prior == "train" else np.full(len(train_prior_k), 1 / len(train_prior_k))
 
 
 def _check_counts(train: pl.DataFrame, keys: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bintally.config import Config
 from bintally.counting.evaluate import EvaluateSettings
@@ -118,9 +118,7 @@ class ExportSettings(Config):
     known_share: float = Field(
         default=0.995, gt=0.5, le=1, description="Share of val photos that must be taken for bins."
     )
-    licence: str = Field(
-        default="Apache-2.0", description="Of the weights: what the photos they were trained on allow."
-    )
+    licence: str = Field(default="not stated", description="Of the weights: what their training photos allow.")
 
 
 class Recipe(Config):
@@ -149,6 +147,15 @@ class Recipe(Config):
         parse_counts(value)
         return value
 
+    @model_validator(mode="after")
+    def _asks_what_it_learns(self) -> Self:
+        unknown = [key for key in self.asked_keys if key not in self.count_keys]
+        if unknown:
+            raise ValueError(
+                f"evaluate.counts asks about {', '.join(unknown)}, which counts = {self.counts!r} leaves out"
+            )
+        return self
+
     @property
     def asked_keys(self) -> tuple[str, ...]:
         """The count keys the report is about."""
@@ -167,13 +174,15 @@ class Recipe(Config):
             ConfigError: no such file, no TOML, an unknown key or a value out of range.
         """
         recipe = cls.from_toml(path)
+        listed = recipe.fetch.list_file
+        fetch = recipe.fetch.model_copy(update={"list_file": listed and path.parent / listed})
         network = recipe.network.model_copy(
             update={
                 "weights": tuple(_beside(path, entry) for entry in recipe.network.weights),
                 "start": recipe.network.start and path.parent / recipe.network.start,
             }
         )
-        return recipe.model_copy(update={"network": network})
+        return recipe.model_copy(update={"network": network, "fetch": fetch})
 
 
 def _beside(recipe: Path, entry: str) -> str:

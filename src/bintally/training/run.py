@@ -17,9 +17,10 @@ from typing import Final
 import msgspec
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from bintally.artifacts import write_bytes, write_json
+from bintally.artifacts import storage_errors, write_bytes, write_json
 from bintally.config import Config
 from bintally.errors import CheckpointError
 from bintally.progress import SILENT, Progress
@@ -37,7 +38,7 @@ from bintally.training.dataset import (
 from bintally.training.features import FeatureDataset, FeatureHead, compute_features
 from bintally.training.loop import BEST, Keeper, fit, uses_bf16
 from bintally.training.module import CountModule
-from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, frozen_norms
+from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, frozen_norms, try_out
 from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
 
@@ -55,7 +56,9 @@ class TrainConfig(Config):
     out: Path = Field(description="The run folder.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all there are.")
     fresh: bool = Field(default=False, description="Start again, whatever OUT holds.")
-    replace: bool = Field(default=False, description="Another recipe's run in OUT makes room; this one's goes on.")
+    replace: bool = Field(
+        default=False, description="Any finished or other run in OUT makes room; a killed one goes on."
+    )
 
 
 class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +130,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainReport:
     _claim(config, plan)
     resuming = any((config.out / CHECKPOINTS).iterdir())
     network, origin = build_network(config.recipe.network, len(plan.keys))
+    try_out(network, config.recipe.input.px)
     freeze(network, config.recipe.network.tune)
     network = network.to(memory_format=torch.channels_last)
     progress.say(
@@ -179,9 +183,12 @@ def _claim(config: TrainConfig, plan: Plan) -> None:
             f"{config.out} holds a run of another recipe or of other photos.",
             hint="Choose another --out, or start again with --fresh.",
         )
-    if config.fresh or held != plan.identity():
+    finished = (config.out / RUN).is_file()
+    if config.fresh or held != plan.identity() or (config.replace and finished):
+        (config.out / RUN).unlink(missing_ok=True)  # or a kill would leave an old report beside new weights
         shutil.rmtree(checkpoints, ignore_errors=True)
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    with storage_errors(checkpoints):
+        checkpoints.mkdir(parents=True, exist_ok=True)
     write_bytes(mark, plan.identity().encode())
 
 
@@ -251,7 +258,11 @@ def _feature_sets(plan: Plan, network: CountNetwork, progress: Progress) -> tupl
 
 def _best_into(network: CountNetwork, config: TrainConfig) -> None:
     """The kept epoch's weights into the whole network; a frozen backbone has only its head to take back."""
-    state = load_file(config.out / CHECKPOINTS / BEST)
+    best = config.out / CHECKPOINTS / BEST
+    try:
+        state = load_file(best)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{best} is missing or not whole: {error}.", hint="Start again with --fresh.") from error
     if config.recipe.network.tune == "head":
         network.head().load_state_dict({name.removeprefix("layers.1."): value for name, value in state.items()})
     else:
