@@ -235,11 +235,10 @@ def test_settings_out_of_range_and_missing_parts(data: Path, tiny_bundle: Path, 
 def test_a_full_disk_leaves_no_half_report(
     data: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: pl.DataFrame, file: Any, **_: Any) -> None:
-        file.write(b"PAR1")
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    monkeypatch.setattr("bintally.artifacts.os.fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         evaluate(bundle=tiny_bundle, data=data, out=tmp_path / "out", resamples=100)
     assert list((tmp_path / "out").iterdir()) == []

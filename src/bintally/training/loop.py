@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save
 from torch import nn
 
@@ -119,11 +119,15 @@ class Keeper(Callback):
             write_bytes(self._folder / BEST, save(weights))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves the state once the epoch, its validation included, is over."""
+        """Saves the state once the epoch, its validation included, is over; and stops where nothing gets better.
+
+        Lightning's EarlyStopping decides only after this hook, so that what is saved would not know of it.
+        """
+        waited = len(self.history) - int(self.best["epoch"])
+        self.stopped = trainer.should_stop = 0 < self._settings.patience <= waited
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        self.stopped = trainer.should_stop
         trainer.save_checkpoint(self._folder / LAST)
         self._saved_at = time.monotonic()
 
@@ -172,9 +176,6 @@ def fit(
     """
     keeper = Keeper(folder, settings)
     callbacks: list[Callback] = [keeper, Reporting(task, settings.monitor)]
-    if settings.patience:
-        mode = "max" if HIGHER_IS_BETTER[settings.monitor] else "min"
-        callbacks.insert(0, EarlyStopping(settings.monitor, patience=settings.patience, mode=mode))
     last = folder / LAST
     done = 0
     if last.is_file():
@@ -214,7 +215,7 @@ def uses_bf16(precision: str) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # A private name; a torch without it computes in float32, which is only slower.
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 

@@ -61,6 +61,8 @@ def local_source(path: Path) -> Source:
 
 
 def _remote_source(source: str, *, endpoint: str | None, anonymous: bool, timeout_s: float) -> Source:
+    from obstore.exceptions import BaseError
+
     from bintally.data.sources import bucket  # obstore is loaded only where it is used
 
     if source == "abid":
@@ -80,5 +82,5 @@ def _remote_source(source: str, *, endpoint: str | None, anonymous: bool, timeou
     store = bucket.s3_source if url.scheme == "s3" else bucket.gcs_source
     try:
         return store(url.netloc, url.path.strip("/"), endpoint=endpoint, anonymous=anonymous, timeout_s=timeout_s)
-    except (ValueError, bucket.BaseError) as error:  # credentials that can't be read, say
+    except (ValueError, BaseError) as error:  # credentials that can't be read, say
         raise SourceError(f"{source!r} can't be opened: {error}.", hint=REACH_HINT) from error
