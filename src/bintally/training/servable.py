@@ -20,7 +20,7 @@ class Familiar:
 
     Mahalanobis distance (Lee et al. 2018, arXiv:1807.03888) on the main directions, plus what they can't explain
     (Wang et al. 2022, ViM, arXiv:2203.10807), each scaled to a mean of 1 over known bins.
-    On the network's last features instead, a third of 30 photos of other things passed for bins; on the textures of the
+    On the network's last features instead, a third of 28 photos of other things passed for bins; on the textures of the
     stages before it, none (`CountNetwork.look`).
     """
 
