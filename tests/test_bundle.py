@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bintally.bundle import CARD, MODEL, Bundle, card_json, read_card
+from bintally.bundle import CARD, MODEL, Bundle, card_json, find_bundle, read_card
 from bintally.errors import BundleError
+from bintally.settings import BUNDLED
 from tests.bundles import make_bundle
 
 
@@ -82,3 +83,46 @@ def test_what_is_no_card_is_told(bundle: Path, text: str) -> None:
 def test_an_unreadable_card_is_told(bundle: Path) -> None:
     with pytest.raises(BundleError, match="no readable card"):
         read_card(bundle)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """An installation with both models; tests run in an empty folder, without $BINTALLY_BUNDLE."""
+    places = {name: make_bundle(tmp_path / "installed" / name) for name in ("champion", "fast")}
+    for name, place in places.items():
+        monkeypatch.setitem(BUNDLED, name, place)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("BINTALLY_BUNDLE", raising=False)
+    return places
+
+
+@pytest.mark.parametrize("called", ["fast", Path("fast"), "champion"])
+def test_a_bundled_model_is_called_by_its_name(shipped: dict[str, Path], called: Path | str) -> None:
+    assert find_bundle(called) == shipped[str(called)]
+
+
+def test_the_environment_may_name_a_bundled_model(shipped: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINTALLY_BUNDLE", "fast")
+    assert find_bundle() == shipped["fast"]
+
+
+def test_a_folder_wins_over_a_name_if_it_is_there(shipped: dict[str, Path]) -> None:
+    make_bundle(Path("fast"))
+    assert find_bundle("fast") == Path("fast")
+
+
+def test_an_unknown_name_gets_the_nearest(shipped: dict[str, Path]) -> None:
+    with pytest.raises(BundleError, match="fats is no bundle") as caught:
+        find_bundle("fats")
+    assert "'fast'" in caught.value.hint
+
+
+def test_a_model_that_does_not_ship_is_told(shipped: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUNDLED, "fast", shipped["fast"] / "absent")
+    with pytest.raises(BundleError, match="no bundled model 'fast'") as caught:
+        find_bundle("fast")
+    assert "bintally export" in caught.value.hint
+    with pytest.raises(BundleError) as caught:
+        find_bundle("fats")
+    assert "fast" not in caught.value.hint  # only what is there is proposed

@@ -14,7 +14,8 @@ from typing import Any, Self
 import msgspec
 
 from bintally.artifacts import sha256_of
-from bintally.errors import BundleError
+from bintally.errors import BundleError, did_you_mean
+from bintally.settings import BUNDLED, BUNDLED_CHAMPION, champion_folder
 
 SCHEMA_VERSION = 1
 MODEL = "model.onnx"
@@ -95,6 +96,34 @@ class Bundle(msgspec.Struct, frozen=True):
         if model_path.stat().st_size != card.model_bytes or sha256_of(model_path) != card.model_sha256:
             raise BundleError(f"{model_path} is truncated or not the model {card_path} speaks of.", hint=_REMAKE)
         return cls(folder, card)
+
+
+def find_bundle(called: Path | str | None = None) -> Path:
+    """The folder of a bundle: `called` by its folder, else by a bundled model's name ("champion", "fast").
+
+    None: $BINTALLY_BUNDLE, else the bundled champion.
+
+    Raises:
+        BundleError: it is neither, or this installation has no such model.
+    """
+    folder = Path(called) if called is not None else champion_folder()
+    if folder.exists():
+        return folder
+    name = next((name for name, place in BUNDLED.items() if str(folder) == name or folder == place), None)
+    if name is not None and BUNDLED[name].is_dir():
+        return BUNDLED[name]
+    if name is not None:
+        which = "bundled model" if BUNDLED[name] == BUNDLED_CHAMPION else f"bundled model {name!r}"
+        raise BundleError(
+            f"This installation has no {which}.",
+            hint="Name one with --bundle FOLDER or $BINTALLY_BUNDLE; `bintally export RUN --out FOLDER` makes one.",
+        )
+    if len(folder.parts) == 1:
+        raise BundleError(
+            f"{folder} is no bundle: there is no such folder, and no bundled model of that name.",
+            hint=did_you_mean(str(folder), [name for name, place in BUNDLED.items() if place.is_dir()]),
+        )
+    return folder
 
 
 def read_card(path: Path) -> Card:

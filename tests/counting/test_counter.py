@@ -18,6 +18,7 @@ from bintally.bundle import MODEL
 from bintally.counting.counter import MAX_BATCH, Counter
 from bintally.errors import BundleError, ModelError, PhotoError, UsageError
 from bintally.records import COUNT_KEYS, CountEstimate
+from bintally.settings import BUNDLED
 from tests.bundles import bin_photo, bin_pixels, make_bundle, no_bin_pixels, recard
 
 
@@ -175,7 +176,8 @@ def test_without_a_bundled_model_it_says_how_to_get_one(tmp_path: Path, monkeypa
     monkeypatch.delenv("BINTALLY_BUNDLE", raising=False)
     absent = tmp_path / "champion"
     monkeypatch.setattr("bintally.settings.BUNDLED_CHAMPION", absent)
-    monkeypatch.setattr("bintally.counting.counter.BUNDLED_CHAMPION", absent)
+    monkeypatch.setattr("bintally.bundle.BUNDLED_CHAMPION", absent)
+    monkeypatch.setitem(BUNDLED, "champion", absent)
     with pytest.raises(BundleError, match="no bundled model") as caught:
         Counter()
     assert "bintally export" in caught.value.hint

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 
 from bintally.bundle import Bundle
 from bintally.counting.counter import Counter
-from bintally.errors import CheckpointError, ManifestError, UsageError
+from bintally.errors import BackboneError, CheckpointError, ManifestError, UsageError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.export import ExportReport, export
-from bintally.training.network import WEIGHTS
+from bintally.training.network import WEIGHTS, earlier_weights
 from bintally.training.onnx_file import backbone_weights
 from bintally.training.run import train
 from tests.training.conftest import tiny_recipe
@@ -109,3 +109,26 @@ def test_half_a_run_is_not_exported(data: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no finished run.*bintally train"):
         export(run=tmp_path / "run", data=data, out=tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_int8_storage_is_a_start_for_training_and_keeps_float_arithmetic(run: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(export={"store": "int8"}, evaluate={"counts": "1-5"})
+    found = export(run=run, data=data, out=tmp_path / "b", recipe=recipe)
+    assert found.mean_difference <= found.max_difference <= found.accepted_difference == 0.1
+    state, wanted = earlier_weights(tmp_path / "b"), load_file(run / WEIGHTS)
+    for name in wanted.keys() - {name for name in wanted if name.endswith("num_batches_tracked")}:
+        assert (state[name] - wanted[name]).abs().max() <= wanted[name].abs().max() / 250, name
+
+
+def test_int8_arithmetic_is_judged_as_it_serves(exported: ExportReport, run: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(export={"compute": "int8", "store": "int8"}, evaluate={"counts": "1-5"})
+    found = export(run=run, data=data, out=tmp_path / "b", recipe=recipe)
+    card = Bundle.open(tmp_path / "b").card
+    assert 0 < found.max_difference <= found.accepted_difference
+    assert card.metrics["val"].photos == found.val.photos == exported.val.photos
+    assert (card.set_threshold, card.novelty_threshold) == (found.set_threshold, found.novelty_threshold)
+    val = Manifest.read(data, SPLIT).usable("val")
+    answers = [Counter(tmp_path / "b").count(data / path) for path in val["path"][:8]]
+    assert sum(answer.abstain is not None for answer in answers) <= 1
+    with pytest.raises(BackboneError, match="computes in INT8"):
+        earlier_weights(tmp_path / "b")

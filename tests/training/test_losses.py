@@ -30,3 +30,26 @@ def test_class_weights_are_torchs() -> None:
     ours = CountLoss(neighbour_targets(3, 0.0), weights_k)(logits_nk, labels_n)
     wanted = torch.nn.functional.cross_entropy(logits_nk, labels_n, weight=weights_k)
     assert ours.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_shares_of_one_label_are_that_label() -> None:
+    loss = CountLoss(neighbour_targets(5, 0.1), torch.tensor([1.0, 2.0, 1.0, 0.5, 1.0]))
+    logits_nk, labels_n = torch.randn(12, 5), torch.randint(0, 5, (12,))
+    assert loss(logits_nk, torch.eye(5)[labels_n]).item() == pytest.approx(loss(logits_nk, labels_n).item(), rel=1e-5)
+
+
+def test_a_mixed_label_spreads_to_the_neighbours_of_both() -> None:
+    loss = CountLoss(neighbour_targets(4, 0.1))
+    logits_nk = torch.randn(1, 4)
+    targets_k = 0.7 * torch.tensor([0.9, 0.1, 0, 0]) + 0.3 * torch.tensor([0, 0.1, 0.8, 0.1])
+    wanted = -(targets_k * logits_nk[0].log_softmax(dim=0)).sum().item()
+    assert loss(logits_nk, torch.tensor([[0.7, 0, 0.3, 0]])).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_teachers_share_of_the_loss_by_hand() -> None:
+    logits_nk, teacher_nk, labels_n = torch.randn(6, 3), torch.rand(6, 3).softmax(dim=1), torch.randint(0, 3, (6,))
+    targets_kk = neighbour_targets(3, 0.1)
+    labelled = CountLoss(targets_kk)(logits_nk, labels_n).item()
+    followed = -4 * (teacher_nk * (logits_nk / 2).log_softmax(dim=1)).sum(dim=1).mean().item()
+    both = CountLoss(targets_kk, teacher_weight=0.7, temperature=2.0)(logits_nk, labels_n, teacher_nk).item()
+    assert both == pytest.approx(0.3 * labelled + 0.7 * followed, rel=1e-5)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from bintally.errors import BackboneError
-from bintally.training.network import build_network, freeze, frozen_norms, load_weights, read_weights
+from bintally.training.network import build_network, freeze, frozen_norms, load_weights, read_weights, try_out
 from bintally.training.recipe import NetworkSettings
 from tests.conftest import shared_dir
 
@@ -111,3 +111,60 @@ def test_partial_real_backbone_is_accepted_and_said_to_be_partial() -> None:
     path = shared_dir("weights/resnet50.in1k.layer1-3.fp16.safetensors")
     _, origin = build_network(_settings(backbone="resnet50", weights=str(path)), 5)
     assert "start from scratch" in origin
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stages", "features"),
+    [("test_resnet", 3, 192), ("test_resnet", 1, 32), ("densenet121", 3, 1024), ("test_convnext", 3, 48)],
+)
+def test_a_network_that_was_cut_is_whole_up_to_there(backbone: str, stages: int, features: int) -> None:
+    torch.manual_seed(0)
+    whole, _ = build_network(_settings(backbone=backbone), 5)
+    cut, _ = build_network(_settings(backbone=backbone, stages=stages), 5)
+    load_weights(cut, whole.backbone.state_dict(), "whole", strict=False)
+    try_out(cut, 64)
+    pixels_nchw = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    seen: list[torch.Tensor] = []
+    stage = list(whole.backbone.feature_info)[stages - (backbone == "test_convnext")]["module"]
+    whole.backbone.get_submodule(stage).register_forward_hook(lambda *call: seen.append(call[2]))
+    with torch.no_grad():
+        whole.eval()(pixels_nchw)
+        features_nf = cut.eval().features(pixels_nchw)
+        assert cut(pixels_nchw).shape == (2, 5)
+    assert features_nf.shape == (2, features)
+    if backbone != "test_convnext":  # whose head has a norm of its own
+        assert torch.allclose(features_nf, seen[0].mean(dim=(2, 3)), atol=1e-5)
+
+
+def test_the_last_stages_of_a_cut_network_can_be_tuned_alone() -> None:
+    network, _ = build_network(_settings(stages=3), 5)
+    freeze(network, "last:1")
+    learning = {name.partition(".")[0] for name, p in network.backbone.named_parameters() if p.requires_grad}
+    assert learning == {"layer3", "fc"}
+
+
+@pytest.mark.parametrize("stages", [5, 40])
+def test_a_cut_where_there_is_no_stage_is_refused(stages: int) -> None:
+    with pytest.raises(BackboneError, match=r"can't be cut after stage .*between 1 and 4"):
+        build_network(_settings(stages=stages), 5)
+
+
+def test_weights_of_another_architecture_do_not_pass_for_what_was_cut_off() -> None:
+    cut, _ = build_network(_settings(stages=3), 5)
+    other, _ = build_network(_settings(backbone="test_vit"), 5)
+    with pytest.raises(BackboneError, match="another architecture"):
+        load_weights(cut, other.backbone.state_dict(), "w", strict=False)
+
+
+def test_half_a_real_backbone_is_all_of_a_cut_one() -> None:
+    path = shared_dir("weights/resnet50.in1k.layer1-3.fp16.safetensors")
+    network, origin = build_network(_settings(backbone="resnet50", stages=3, weights=str(path)), 7)
+    assert origin == path.name
+    assert network.head().in_features == 1024
+
+
+def test_raw_pixels_are_scaled_alone_where_asked() -> None:
+    settings = NetworkSettings(backbone="test_resnet", weights=("none",), normalise=False)
+    network, _ = build_network(settings, 3)
+    assert network.mean_c11.abs().max() == 0
+    assert network.std_c11.flatten().tolist() == [255, 255, 255]

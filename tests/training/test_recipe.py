@@ -7,7 +7,7 @@ from bintally.training.recipe import Recipe
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.toml")), ids=lambda path: path.stem)
 def test_recipes_that_come_along_are_valid_and_named_as_their_file(path: Path) -> None:
     assert Recipe.read(path).name == path.stem
 
@@ -34,6 +34,11 @@ def test_wrong_section_says_which_was_meant(tmp_path: Path) -> None:
         ('name = "r"\n[evaluate]\ncounts = "1-9"\n', "evaluate.counts"),
         ('name = "r"\ncounts = "1-5"\n[evaluate]\ncounts = "0-5"\n', "asks about 0"),
         ('name = "r"\n[network]\ntune = "last"\n', "network.tune"),
+        ('name = "r"\n[loop]\naverage = 1.0\n', "loop.average"),
+        ('name = "r"\n[augment]\nmixpu = 0.2\n', "Did you mean 'mixup'"),
+        ('name = "r"\n[teachr]\nruns = ["a"]\n', "Did you mean 'teacher'"),
+        ('name = "r"\n[teacher]\nruns = ["a"]\n[network]\ntune = "head"\n', "teacher.runs needs photos"),
+        ('name = "r"\n[augment]\ncutmix = 1\n[network]\ntune = "head"\n', "mixing needs photos"),
         ("name = \n", "can't be read as TOML"),
         ("", "'name' is missing"),
     ],
@@ -56,7 +61,9 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text(
         'name = "r"\n[network]\nweights = ["../w/a.safetensors", "b.safetensors", "hub"]\nstart = "../old"\n'
+        '[teacher]\nruns = ["../t"]\n'
     )
+    assert Recipe.read(path).teacher.runs == (path.parent / "../t",)
     network = Recipe.read(path).network
     assert network.weights == (str(tmp_path / "w" / "a.safetensors"), "b.safetensors", "hub")
     assert network.start == path.parent / "../old"

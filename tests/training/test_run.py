@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -5,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,11 @@ from safetensors.torch import load_file
 
 from bintally.errors import BackboneError, CheckpointError, TrainingError
 from bintally.manifest import SPLIT, Manifest
-from bintally.training.network import WEIGHTS
+from bintally.training.cache import PhotoCache
+from bintally.training.dataset import labels_of
+from bintally.training.export import export
+from bintally.training.network import WEIGHTS, build_network, load_weights
+from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
 from bintally.training.run import CHECKPOINTS, TrainReport, read_run, train
 from tests.training.conftest import tiny_recipe
@@ -44,6 +50,35 @@ def test_training_is_repeatable(data: Path, tmp_path: Path) -> None:
     assert _same_weights(tmp_path / "a", tmp_path / "b")
 
 
+def test_another_seed_is_another_training_and_is_kept_in_the_recipe(data: Path, tmp_path: Path) -> None:
+    train(recipe=tiny_recipe(), data=data, out=tmp_path / "a")
+    train(recipe=tiny_recipe(), data=data, out=tmp_path / "b", seed=1)
+    assert not _same_weights(tmp_path / "a", tmp_path / "b")
+    assert read_run(tmp_path / "b")[0].seed == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU, what is replayed may sum in another order")
+def test_without_a_gpu_recording_steps_changes_nothing(data: Path, tmp_path: Path) -> None:
+    for name, recipe in (("a", tiny_recipe()), ("b", tiny_recipe(loop={"cuda_graph": True}))):
+        train(recipe=recipe, data=data, out=tmp_path / name)
+    assert _same_weights(tmp_path / "a", tmp_path / "b")
+
+
+def test_what_a_frozen_backbones_head_learnt_is_what_the_run_answers(data: Path, tmp_path: Path) -> None:
+    """The head learns from standardised features; what is kept must say the same of plain ones, as val judged it."""
+    recipe = tiny_recipe(network={"tune": "head"}, loop={"epochs": 3}, export={"flip_averaging": False})
+    report = train(recipe=recipe, data=data, out=tmp_path / "run")
+    network = build_network(recipe.network, 7, pretrained=False)[0]
+    load_weights(network, load_file(tmp_path / "run" / WEIGHTS), "run", strict=True)
+    plan = Plan.of(recipe, data)
+    cache = PhotoCache.build(data, plan.val, px=recipe.input.px)
+    pixels_nhwc = torch.from_numpy(cache.read(cache.rows(plan.val["sha256"].to_list())))
+    with torch.no_grad():
+        logits_nk = network.eval()(pixels_nhwc.permute(0, 3, 1, 2)).numpy()
+    figures = plan.target.figures(logits_nk, labels_of(plan.val, plan.keys))
+    assert figures["log_loss"] == pytest.approx(report.best["log_loss"], abs=1e-3)
+
+
 def test_training_learns(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(loop={"epochs": 8}, augment={"crop_min_area": 1.0, "brightness": 0, "contrast": 0})
     report = train(recipe=recipe, data=data, out=tmp_path / "run")
@@ -54,8 +89,6 @@ def test_frozen_backbone_trains_its_head_alone(data: Path, tmp_path: Path) -> No
     recipe = tiny_recipe(network={"tune": "head"}, loop={"epochs": 3})
     train(recipe=recipe, data=data, out=tmp_path / "run")
     torch.manual_seed(recipe.seed)
-    from bintally.training.network import build_network
-
     fresh = build_network(recipe.network, 7)[0].backbone.state_dict()
     trained = load_file(tmp_path / "run" / WEIGHTS)
     changed = {name for name in trained if not torch.equal(trained[name], fresh[name])}
@@ -63,19 +96,22 @@ def test_frozen_backbone_trains_its_head_alone(data: Path, tmp_path: Path) -> No
 
 
 _CHILD = """
-import signal, sys
+import json, signal, sys
 from pathlib import Path
 from bintally.training.run import train
 from tests.training.conftest import tiny_recipe
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with Ctrl-C ignored
-train(recipe=tiny_recipe(loop={"epochs": 6, "checkpoint_minutes": 1e-4}), data=Path(sys.argv[1]), out=Path(sys.argv[2]))
+train(recipe=tiny_recipe(**json.loads(sys.argv[3])), data=Path(sys.argv[1]), out=Path(sys.argv[2]), threads=1)
 """
 
 
-def _child(data: Path, out: Path) -> "subprocess.Popen[bytes]":
+_OFTEN = {"loop": {"epochs": 6, "checkpoint_minutes": 1e-4}}
+
+
+def _child(data: Path, out: Path, sections: dict[str, Any] = _OFTEN) -> "subprocess.Popen[bytes]":
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(data), str(out)],
+        [sys.executable, "-c", _CHILD, str(data), str(out), json.dumps(sections)],
         env={**os.environ, "PYTHONPATH": root},
         stderr=subprocess.PIPE,
     )
@@ -88,10 +124,25 @@ def _wait_for(path: Path, child: "subprocess.Popen[bytes]") -> None:
     assert path.exists(), child.communicate()[1]
 
 
-def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(data: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(loop={"epochs": 6, "checkpoint_minutes": 1e-4})
-    train(recipe=recipe, data=data, out=tmp_path / "straight", threads=1)
-    with _child(data, tmp_path / "killed") as child:
+@pytest.mark.parametrize("everything", [False, True], ids=["plain", "averaged, mixed, taught, with loader processes"])
+def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(
+    data: Path, tmp_path: Path, *, everything: bool
+) -> None:
+    sections: dict[str, Any] = _OFTEN
+    straight = tiny_recipe(**sections)
+    if everything:
+        train(recipe=tiny_recipe(loop={"epochs": 1}), data=data, out=tmp_path / "teacher")
+        sections = {
+            "augment": {"mixup": 0.4, "cutmix": 1.0, "mix_share": 0.8, "rotate": 5},
+            "teacher": {"runs": [str(tmp_path / "teacher")], "weight": 0.5, "temperature": 2},
+            "optimizer": {"layer_decay": 0.7, "clip_norm": 1},
+            "loop": {**_OFTEN["loop"], "average": 0.9},
+        }
+        straight = tiny_recipe(**sections)
+        sections = {**sections, "loop": {**sections["loop"], "workers": 2}}  # their number changes nothing
+    recipe = tiny_recipe(**sections)
+    train(recipe=straight, data=data, out=tmp_path / "straight", threads=1)
+    with _child(data, tmp_path / "killed", sections) as child:
         _wait_for(tmp_path / "killed" / LAST, child)
         time.sleep(0.3)
         child.kill()
@@ -152,6 +203,37 @@ def test_exploding_loss_stops_with_advice(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(optimizer={"name": "sgd", "body_lr": 1e30, "head_lr": 1e30, "schedule": "constant"})
     with pytest.raises(TrainingError, match=r"The loss became (nan|inf).*body_lr"):
         train(recipe=recipe, data=data, out=tmp_path / "run")
+
+
+def test_nothing_is_kept_of_an_epoch_that_ended_in_nonsense(data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(optimizer={"name": "sgd", "body_lr": 1e30, "head_lr": 1e30, "schedule": "constant"})
+    with pytest.raises(TrainingError):
+        train(recipe=recipe, data=data, out=tmp_path / "run")
+    assert not list((tmp_path / "run" / CHECKPOINTS).iterdir())
+
+
+@pytest.mark.parametrize("tune", ["all", "head"])
+def test_the_average_is_what_is_judged_and_kept(data: Path, tmp_path: Path, tune: str) -> None:
+    recipe = tiny_recipe(network={"tune": tune}, loop={"epochs": 1, "average": 0.5})
+    train(recipe=recipe, data=data, out=tmp_path / "run")
+    kept = load_file(tmp_path / "run" / CHECKPOINTS / "best.safetensors")
+    state = torch.load(tmp_path / "run" / LAST, weights_only=True)["state_dict"]
+    weights, averaged = (
+        {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        for prefix in ("network.", "averaged.network.")
+    )
+    assert kept.keys() == averaged.keys() == weights.keys()
+    assert all(torch.equal(kept[name], averaged[name]) for name in kept)
+    assert not all(torch.equal(kept[name], weights[name]) for name in kept)
+
+
+def test_a_network_that_was_cut_trains_and_keeps_its_weights(data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(network={"stages": 3}, loop={"epochs": 1})
+    train(recipe=recipe, data=data, out=tmp_path / "run")
+    trained = load_file(tmp_path / "run" / WEIGHTS)
+    assert not [name for name in trained if name.startswith("layer4")]
+    assert trained["fc.weight"].shape == (7, 192)
+    assert export(run=tmp_path / "run", data=data, out=tmp_path / "bundle").max_difference < 0.02
 
 
 def test_early_stopping_stops(data: Path, tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ def count(
         ),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="The model's folder (else $BINTALLY_BUNDLE, else the one that comes along).")
+        Path | None,
+        typer.Option(
+            "--bundle", "--model", help="champion, fast, or a model's folder (else $BINTALLY_BUNDLE, else champion)."
+        ),
     ] = None,
     counts: Annotated[str | None, typer.Option(help="Choose from these counts only, e.g. 1-5 or 0,2,6+.")] = None,
     out: Annotated[

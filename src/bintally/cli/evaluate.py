@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle to judge.", metavar="BUNDLE")],
+    bundle: Annotated[
+        Path, typer.Argument(help="The bundle to judge: its folder, champion or fast.", metavar="BUNDLE")
+    ],
     data: Annotated[Path, typer.Option(help="The data folder, with its split.", metavar="FOLDER")],
     out: Annotated[Path, typer.Option(help="Where report.html, metrics.json and predictions.parquet go.")],
     split: Annotated[str, typer.Option(help="train, val, test, or all: whatever their split.")] = "test",

@@ -52,5 +52,5 @@ def show(report: "ExportReport") -> None:
     out.print(f"val accuracy {accuracy.value:.3f} ({accuracy.low:.3f}-{accuracy.high:.3f})")
     out.print(
         f"[dim]temperature {report.temperature:.2f}; on {report.checked_photos} photos no probability differs from "
-        f"torch's by more than {report.max_difference:.4f}[/]"
+        f"torch's by more than {report.max_difference:.4f} ({report.mean_difference:.4f} on average)[/]"
     )

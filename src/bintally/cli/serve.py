@@ -10,7 +10,9 @@ from bintally.records import to_plain
 
 
 def serve(
-    bundle: Annotated[Path | None, typer.Argument(help="Folder of the model; default: the one that ships.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Folder of the model, champion or fast; default: champion.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     allow_url: Annotated[

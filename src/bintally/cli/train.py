@@ -16,6 +16,7 @@ def train(
     data: Annotated[Path, typer.Option(help="A data folder with a split.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")],
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all there are.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Takes the place of the recipe's.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again, whatever OUT holds.")] = False,
     json_output: Json = False,
 ) -> None:
@@ -27,9 +28,8 @@ def train(
         from bintally.training.run import train as run
     from bintally.records import to_plain
 
-    report = run(
-        recipe=recipe, data=data, out=out, threads=threads, fresh=fresh, progress=progress_for(json_output=json_output)
-    )
+    progress = progress_for(json_output=json_output)
+    report = run(recipe=recipe, data=data, out=out, threads=threads, seed=seed, fresh=fresh, progress=progress)
     if json_output:
         emit_json(to_plain(report))
     else:

@@ -15,14 +15,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
-from bintally.bundle import Bundle, Card
+from bintally.bundle import Bundle, Card, find_bundle
 from bintally.counting.decode import decode, to_pixels
 from bintally.counting.frames import empty_frames
 from bintally.counting.sets import count_sets
 from bintally.errors import BundleError, ModelError, PhotoError, UsageError
 from bintally.photos import read_photo
 from bintally.records import CountEstimate, Timings, parse_counts
-from bintally.settings import BUNDLED_CHAMPION, champion_folder, cpu_count
+from bintally.settings import cpu_count
 
 INPUT: Final = "photos"
 PROBABILITIES: Final = "probabilities"
@@ -37,8 +37,9 @@ Photo: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
 class Counter:
     """A loaded bundle that counts photos; threads may share one.
 
-    `bundle` is a bundle's folder (default: $BINTALLY_BUNDLE, else the model that ships with the package), `counts`
-    restricts the answer, e.g. "1-5", `threads` work on one inference (default: every core this process may use).
+    `bundle` is a bundle's folder, or the name of a model that ships with the package: "champion" or "fast" (default:
+    $BINTALLY_BUNDLE, else the champion). `counts` restricts the answer, e.g. "1-5", `threads` work on one inference
+    (default: every core this process may use).
 
     Raises:
         BundleError: the bundle is missing, damaged, or its network is not the one its card describes.
@@ -48,7 +49,7 @@ class Counter:
     def __init__(
         self, bundle: Path | str | None = None, *, counts: str | None = None, threads: int | None = None
     ) -> None:
-        self.bundle = _open(bundle)
+        self.bundle = Bundle.open(find_bundle(bundle))
         self.card: Card = self.bundle.card
         self.keys: tuple[str, ...]
         self._columns: list[int]
@@ -180,16 +181,6 @@ def _restrict(raw_nk: NDArray[np.float32], columns: Sequence[int]) -> tuple[NDAr
     none_n = mass_n <= 0
     kept_nk[none_n] = 1.0
     return kept_nk / kept_nk.sum(axis=1, keepdims=True), np.where(none_n, 0.0, mass_n)
-
-
-def _open(bundle: Path | str | None) -> Bundle:
-    folder = Path(bundle) if bundle is not None else champion_folder()
-    if folder == BUNDLED_CHAMPION and not folder.is_dir():
-        raise BundleError(
-            "This installation has no bundled model.",
-            hint="Name one with --bundle FOLDER or $BINTALLY_BUNDLE; `bintally export RUN --out FOLDER` makes one.",
-        )
-    return Bundle.open(folder)
 
 
 def _asked(counts: str | None, card: Card) -> tuple[str, ...]:

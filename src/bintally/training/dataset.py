@@ -3,11 +3,13 @@
 Because every random choice is drawn from that triple, a training killed in the middle of an epoch goes on exactly as
 if it had not been: nothing about the loader has to be saved.
 
-Shapes: pixels_nchw uint8 [N, 3, px, px]; labels_n int64 [N], index of the count's key.
+Shapes: pixels_nchw uint8 [N, 3, px, px]; labels_n int64 [N], index of the count's key; shares_nk float [N, K], how much
+of each label is in a mixed photo.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -19,22 +21,37 @@ from torchvision.transforms import v2
 
 from bintally.data.balance import BalanceSettings, balanced_indices
 from bintally.training.cache import PhotoCache
+from bintally.training.mixing import Mixing
 from bintally.training.recipe import AugmentSettings
+
+AHEAD: Final = 4
+"""Batches that each loader process has ready."""
+
+GREY: Final = (124, 116, 104)
+"""What fills the corners of a turned photo: ImageNet's mean, nothing to a network."""
 
 BatchIndex = tuple[int, list[int]]
 """The seed of a batch's random choices, and its photos."""
 
 
 class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Cached photos with their labels, by whole batches: `dataset[seed, indices]` is (pixels_nchw, labels_n)."""
+    """Cached photos with their labels, by whole batches: `dataset[seed, indices]` is (pixels_nchw, labels_n).
+
+    With `mixing`, (pixels_nchw, shares_nk).
+    """
 
     def __init__(
-        self, cache: PhotoCache, table: pl.DataFrame, keys: Sequence[str], transform: v2.Transform | None
+        self,
+        cache: PhotoCache,
+        table: pl.DataFrame,
+        keys: Sequence[str],
+        transform: v2.Transform | None,
+        mixing: Mixing | None = None,
     ) -> None:
         self.labels_n = labels_of(table, keys)
         self._cache = cache
         self._rows_n = cache.rows(table["sha256"].to_list())
-        self._transform = transform
+        self._transform, self._mixing = transform, mixing
 
     def __len__(self) -> int:
         return len(self.labels_n)
@@ -46,7 +63,9 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 pixels_nchw = torch.stack([self._transform(photo_chw) for photo_chw in pixels_nchw])
-        return pixels_nchw, torch.from_numpy(self.labels_n[chosen])
+        labels_n = torch.from_numpy(self.labels_n[chosen])
+        # On the CPU, though a GPU would be faster: photos stay bytes on their way, and loader processes share the work.
+        return (pixels_nchw, labels_n) if self._mixing is None else self._mixing(pixels_nchw, labels_n, seed)
 
 
 class EpochBatches(Sampler[BatchIndex]):
@@ -86,14 +105,21 @@ class EpochBatches(Sampler[BatchIndex]):
 
 
 def loader(dataset: Dataset[Any], batches: Iterable[BatchIndex], *, workers: int = 0) -> DataLoader[Any]:
-    """A loader that hands out whole batches as `batches` names them."""
+    """A loader that hands out whole batches as `batches` names them.
+
+    Its processes live as long as it does, and work ahead; what is in a batch was drawn in this process, and its random
+    choices from its seed, so that their number changes nothing. On Linux they are forked: they share the cached photos.
+    """
     return DataLoader(
         dataset,
         sampler=batches,  # any iterable of indices is one; an index here is a whole batch
         batch_size=None,
         num_workers=workers,
-        persistent_workers=False,
+        persistent_workers=workers > 0,
+        prefetch_factor=AHEAD if workers else None,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or each epoch would draw from the random state that dropout draws from
     )
 
 
@@ -116,7 +142,10 @@ def labels_of(table: pl.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:
 def augmentation(settings: AugmentSettings, px: int) -> v2.Transform:
     """Random views of one photo, uint8 [3, cache_px, cache_px] -> uint8 [3, px, px]; none of them changes the count."""
     aspect = settings.crop_aspect
-    steps: list[Any] = [
+    steps: list[Any] = []
+    if settings.rotate:
+        steps.append(v2.RandomRotation(settings.rotate, v2.InterpolationMode.BILINEAR, fill=list(GREY)))
+    steps += [
         v2.RandomResizedCrop(px, scale=(settings.crop_min_area, 1.0), ratio=(1 / aspect, aspect), antialias=True)
         if settings.crop_min_area < 1 or aspect > 1
         else v2.Resize((px, px), antialias=True),

@@ -14,13 +14,14 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save
-from torch import nn
 
 from bintally.artifacts import write_bytes
 from bintally.errors import CheckpointError
 from bintally.progress import Task
 from bintally.training.dataset import EpochBatches
+from bintally.training.module import CountModule
 from bintally.training.recipe import LoopSettings
+from bintally.training.watch import LossWatch
 
 LAST: Final = "last.ckpt"
 BEST: Final = "best.safetensors"
@@ -59,12 +60,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 class Keeper(Callback):
     """Keeps the last state (for resuming) and the best weights (for exporting), and writes the run's history."""
 
-    def __init__(self, folder: Path, settings: LoopSettings) -> None:
+    def __init__(self, folder: Path, settings: LoopSettings, watch: LossWatch) -> None:
         self._folder, self._settings = folder, settings
         self._sign = 1 if HIGHER_IS_BETTER[settings.monitor] else -1
         self._saved_at = time.monotonic()
         self._epoch_started = time.monotonic()
-        self._losses: list[float] = []
+        self._watch = watch
         self.best: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.stopped = False  # early: there is nothing left to resume
@@ -74,28 +75,33 @@ class Keeper(Callback):
         return {
             "best": self.best,
             "history": self.history,
-            "losses": self._losses,
+            "losses": self._watch.epoch,
             "stopped": self.stopped,
             "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where `state_dict` was saved."""
         self.best, self.history, self.stopped = state_dict["best"], state_dict["history"], state_dict["stopped"]
-        self._losses, self._rng = state_dict["losses"], state_dict["rng"]
+        self._watch.epoch = state_dict["losses"]
+        self._rng, self._cuda_rng = state_dict["rng"], state_dict["cuda_rng"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Puts the random state back: after everything that might have drawn from it."""
         if hasattr(self, "_rng"):
             torch.set_rng_state(self._rng)
+            if torch.cuda.device_count() == len(self._cuda_rng) > 0:
+                torch.cuda.set_rng_state_all(self._cuda_rng)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves the last state every `checkpoint_minutes`, but not between an epoch's last batch and its validation."""
-        self._losses.append(float(outputs["loss"]))
-        due = time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes
-        if due and batch_idx + 1 < trainer.num_training_batches:
+        self._watch.add(trainer.global_step - 1, outputs["loss"])
+        if batch_idx + 1 == trainer.num_training_batches:
+            self._watch.settle()  # before val judges what may be nonsense
+        elif time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes:
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -105,17 +111,17 @@ class Keeper(Callback):
         figures = {name: float(trainer.callback_metrics[name]) for name in HIGHER_IS_BETTER}
         row = {
             "epoch": float(trainer.current_epoch + 1),
-            "train_loss": sum(self._losses) / max(len(self._losses), 1),
+            "train_loss": sum(self._watch.epoch) / max(len(self._watch.epoch), 1),
             "seconds": time.monotonic() - self._epoch_started,
             **figures,
         }
         self.history.append(row)
-        self._losses, self._epoch_started = [], time.monotonic()
+        self._watch.epoch, self._epoch_started = [], time.monotonic()
         score = self._sign * figures[self._settings.monitor]
         if not self.best or score > self._sign * self.best[self._settings.monitor]:
             self.best = row
-            trained = cast(nn.Module, pl_module.network)
-            weights = {name: value.contiguous() for name, value in trained.state_dict().items()}
+            judged = cast(CountModule, pl_module).judged
+            weights = {name: value.contiguous() for name, value in judged.state_dict().items()}
             write_bytes(self._folder / BEST, save(weights))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -128,6 +134,7 @@ class Keeper(Callback):
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        self._watch.settle()
         trainer.save_checkpoint(self._folder / LAST)
         self._saved_at = time.monotonic()
 
@@ -135,19 +142,17 @@ class Keeper(Callback):
 class Reporting(Callback):
     """Tells our `Progress` what Lightning does: steps, loss, and each epoch's figures."""
 
-    def __init__(self, task: Task, monitor: str) -> None:
-        self._task, self._monitor = task, monitor
-        self._loss = 0.0
+    def __init__(self, task: Task, watch: LossWatch) -> None:
+        self._task, self._watch = task, watch
         self._judged = ""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """One more batch."""
-        loss = float(outputs["loss"])
-        self._loss = loss if trainer.global_step < 2 else 0.95 * self._loss + 0.05 * loss
         self._task.advance(len(batch[1]))
-        self._task.note(f"epoch {trainer.current_epoch + 1}, loss {self._loss:.3f}{self._judged}")
+        loss = "" if self._watch.smooth is None else f", loss {self._watch.smooth:.3f}"
+        self._task.note(f"epoch {trainer.current_epoch + 1}{loss}{self._judged}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One more epoch."""
@@ -156,7 +161,7 @@ class Reporting(Callback):
 
 
 def fit(
-    module: pl.LightningModule,
+    module: CountModule,
     *,
     train: Any,
     batches: EpochBatches,
@@ -174,8 +179,9 @@ def fit(
         CheckpointError: the last checkpoint is truncated.
         TrainingError: the loss became NaN.
     """
-    keeper = Keeper(folder, settings)
-    callbacks: list[Callback] = [keeper, Reporting(task, settings.monitor)]
+    watch = LossWatch()
+    keeper = Keeper(folder, settings, watch)
+    callbacks: list[Callback] = [keeper, Reporting(task, watch)]
     last = folder / LAST
     done = 0
     if last.is_file():
@@ -187,6 +193,8 @@ def fit(
             return keeper, done
     batches.start_at(done)
     task.advance(done * settings.batch_size)
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32: what is left in float32 needs no more
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=settings.epochs,
@@ -196,6 +204,7 @@ def fit(
             callbacks=callbacks,
             plugins=[AtomicCheckpoints()],
             gradient_clip_val=clip_norm or None,
+            benchmark=torch.cuda.is_available(),
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -227,6 +236,7 @@ IGNORED: Final = (
     "LeafSpec",  # a deprecation between Lightning and torch
     "in eval mode",  # frozen norms are, on purpose
     "not resumable",  # `EpochBatches` goes on where it was, without any state
+    "multi-threaded, use of fork",  # Python 3.12: loader processes compute with one thread and never touch the GPU
 )
 """Lightning's warnings that are for its own users or authors."""
 

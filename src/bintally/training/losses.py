@@ -1,6 +1,7 @@
-"""What a network is taught: cross-entropy against labels that know that 3 is closer to 4 than to 1.
+"""What a network is taught: cross-entropy against labels that know that 3 is closer to 4 than to 1; and by teachers.
 
-Shapes: logits_nk float [N, K]; labels_n int64 [N], index of the count's key; targets_kk float [K, K], a row a label.
+Shapes: logits_nk float [N, K]; labels int64 [N], index of the count's key, or float [N, K], the shares of a mixed
+photo's labels; targets_kk float [K, K], a row a label; teacher_nk float [N, K], distributions.
 """
 
 import torch
@@ -20,19 +21,44 @@ def neighbour_targets(classes: int, neighbour: float) -> Tensor:
 
 
 class CountLoss(torch.nn.Module):
-    """Cross-entropy of logits [N, K] against `targets_kk[labels_n]`; `class_weights_k` [K] weighs photos by label."""
+    """Cross-entropy of logits [N, K] against `targets_kk` of the labels; `class_weights_k` [K] weighs photos by label.
+
+    With a teacher, a share `teacher_weight` of the loss is the cross-entropy against its distributions, both softened
+    by `temperature` (and scaled by its square, so that gradients keep their size: Hinton et al. 2015,
+    arXiv:1503.02531).
+    """
 
     targets_kk: Tensor
     class_weights_k: Tensor
 
-    def __init__(self, targets_kk: Tensor, class_weights_k: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        targets_kk: Tensor,
+        class_weights_k: Tensor | None = None,
+        *,
+        teacher_weight: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
         self.register_buffer("targets_kk", targets_kk, persistent=False)
         weights_k = torch.ones(len(targets_kk)) if class_weights_k is None else class_weights_k
         self.register_buffer("class_weights_k", weights_k, persistent=False)
+        self._teacher_weight, self._temperature = teacher_weight, temperature
 
-    def forward(self, logits_nk: Tensor, labels_n: Tensor) -> Tensor:
+    def forward(self, logits_nk: Tensor, labels: Tensor, teacher_nk: Tensor | None = None) -> Tensor:
         """Mean loss of the batch, a scalar."""
-        losses_n = -(self.targets_kk[labels_n] * logits_nk.float().log_softmax(dim=1)).sum(dim=1)
-        weights_n = self.class_weights_k[labels_n]
+        logits_nk = logits_nk.float()
+        if labels.ndim == 1:
+            targets_nk, weights_n = self.targets_kk[labels], self.class_weights_k[labels]
+        else:  # written out: autocast would round a matrix product to bfloat16
+            targets_nk = (labels[:, :, None] * self.targets_kk).sum(dim=1)
+            weights_n = (labels * self.class_weights_k).sum(dim=1)
+        losses_n = _cross_entropy(logits_nk, targets_nk)
+        if teacher_nk is not None:
+            followed_n = self._temperature**2 * _cross_entropy(logits_nk / self._temperature, teacher_nk)
+            losses_n = torch.lerp(losses_n, followed_n, self._teacher_weight)
         return (losses_n * weights_n).sum() / weights_n.sum()
+
+
+def _cross_entropy(logits_nk: Tensor, targets_nk: Tensor) -> Tensor:
+    return -(targets_nk * logits_nk.log_softmax(dim=1)).sum(dim=1)

@@ -1,20 +1,28 @@
 """What Lightning runs: one step, one validation, the optimizer. Figures are `counting.metrics`, as everywhere.
 
-Shapes: pixels_nchw uint8 [N, 3, px, px] (or features float [N, F]); labels_n int64 [N]; probabilities_nk float [N, K].
+Shapes: pixels_nchw uint8 [N, 3, px, px] (or features float [N, F]); labels_n int64 [N], or of mixed photos shares_nk
+float [N, K]; probabilities_nk float [N, K].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bintally.counting import metrics
 from bintally.errors import TrainingError
+from bintally.training.averaging import AveragedNetwork
+from bintally.training.optimizer import build_optimizer
 from bintally.training.recipe import OptimizerSettings
+from bintally.training.replay import record
+from bintally.training.teachers import Teachers
+from bintally.training.watch import ADVICE
 
 
 @dataclass(frozen=True)
@@ -44,14 +52,18 @@ class Target:
 
 @dataclass
 class _Seen:
-    """What a pass over val saw, batch by batch."""
+    """What a pass over val saw, batch by batch; on the device, since each batch fetched would wait for it."""
 
     logits: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
 
 
 class CountModule(pl.LightningModule):
-    """A network under training. `network` maps photos (or their features) to logits."""
+    """A network under training. `network` maps photos (or their features) to logits.
+
+    `average` above 0: val judges, and the keeper keeps, a moving average of its weights with that decay. `replayed`: a
+    batch as all training batches are; on a GPU, what is done to it is recorded once and replayed each step.
+    """
 
     def __init__(
         self,
@@ -62,16 +74,37 @@ class CountModule(pl.LightningModule):
         settings: OptimizerSettings,
         steps: int,
         frozen: list[nn.Module],
+        average: float = 0.0,
+        teachers: Teachers | None = None,
+        replayed: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.network, self._loss, self._target = network, loss, target
         self._head, self._settings, self._steps = head, settings, steps
-        self._frozen = frozen
+        self._frozen, self._teachers = frozen, teachers
+        self._replayed = replayed
+        self.averaged = AveragedNetwork(network, average) if average else None
         self._seen = _Seen()
+
+    @property
+    def judged(self) -> nn.Module:
+        """What val judges, and what is kept if it is the best."""
+        return self.averaged.network if self.averaged is not None else self.network
+
+    def on_fit_start(self) -> None:
+        """Teachers are no part of this module (no checkpoint is to hold them), so Lightning does not move them."""
+        if self._teachers is not None:
+            self._teachers.to(self.device)
 
     def on_train_start(self) -> None:
         """As each epoch's start: Lightning leaves that out where a run resumes within an epoch."""
         self.on_train_epoch_start()
+        if self._replayed is not None and self.device.type == "cuda":
+            sample = self._replayed.to(self.device)
+            bf16 = "bf16" in str(self.trainer.precision)
+            record(self.network, sample, bf16=bf16)
+            if self._teachers is not None:
+                self._teachers.record(sample, bf16=bf16)
 
     def on_train_epoch_start(self) -> None:
         """Frozen normalisation layers keep their statistics."""
@@ -80,78 +113,40 @@ class CountModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch."""
-        pixels_nchw, labels_n = batch
-        loss: Tensor = self._loss(self.network(pixels_nchw), labels_n)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()} at step {self.global_step}.",
-                hint="Lower optimizer.body_lr and head_lr, set optimizer.clip_norm, or use loop.precision = 'fp32'.",
-            )
+        pixels_nchw, labels = batch
+        teacher_nk = None if self._teachers is None else self._teachers.probabilities(pixels_nchw)
+        loss: Tensor = self._loss(self.network(pixels_nchw), labels, teacher_nk)
         return loss
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """A step, and the average's step after it: before any callback may save the two."""
+        step = self.global_step  # counted on within the step
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.averaged is not None:
+            self.averaged.follow(self.network, step)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Remembers what the network said of one batch."""
         pixels_nchw, labels_n = batch
-        self._seen.logits.append(self.network(pixels_nchw).float().cpu())
-        self._seen.labels.append(labels_n.cpu())
+        self._seen.logits.append(self.judged(pixels_nchw).float())
+        self._seen.labels.append(labels_n)
 
     def on_validation_epoch_end(self) -> None:
         """Figures over all of val."""
         seen, self._seen = self._seen, _Seen()
-        figures = self._target.figures(torch.cat(seen.logits).numpy(), torch.cat(seen.labels).numpy())
+        logits_nk, labels_n = torch.cat(seen.logits).cpu().numpy(), torch.cat(seen.labels).cpu().numpy()
+        if not np.isfinite(logits_nk).all():
+            raise TrainingError("The network's answers on val became NaN or infinite.", hint=ADVICE)
+        figures = self._target.figures(logits_nk, labels_n)
         self.log_dict(figures)
 
     def configure_optimizers(self) -> Any:
-        """AdamW or SGD with a slow body, a fast head, and one learning-rate schedule over all steps."""
-        settings = self._settings
-        groups = _parameter_groups(self.network, self._head, settings)
-        optimizer: torch.optim.Optimizer
-        if settings.name == "adamw":
-            optimizer = torch.optim.AdamW(groups)
-        else:
-            optimizer = torch.optim.SGD(groups, momentum=settings.momentum)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": _schedule(optimizer, settings, self._steps), "interval": "step"},
-        }
-
-
-def _parameter_groups(network: nn.Module, head: nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
-    """Body and head, each with and without weight decay (vectors have none); only what learns."""
-    heads = {id(parameter) for parameter in head.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            groups.setdefault((id(parameter) in heads, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": settings.head_lr if is_head else settings.body_lr,
-            "weight_decay": settings.weight_decay if is_matrix else 0.0,
-        }
-        for (is_head, is_matrix), parameters in sorted(groups.items(), key=lambda item: item[0])
-    ]
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, settings: OptimizerSettings, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if settings.schedule == "one_cycle":
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            peaks,
-            total_steps=steps + 1,
-            pct_start=settings.warmup,
-            cycle_momentum=settings.name == "adamw",  # sgd's momentum is what the recipe says
-        )
-    warmup = max(round(settings.warmup * steps), 1)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        if settings.schedule == "constant":
-            return 1.0
-        return float(0.5 * (1 + np.cos(np.pi * min((step - warmup) / max(steps - warmup, 1), 1.0))))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        """The optimizer, and one learning-rate schedule over all steps."""
+        optimizer, schedule = build_optimizer(self.network, self._head, self._settings, self._steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

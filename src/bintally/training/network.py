@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from bintally.bundle import MODEL
 from bintally.errors import BackboneError, did_you_mean
 from bintally.settings import weights_folders
 from bintally.training.recipe import NetworkSettings
@@ -31,10 +32,12 @@ class CountNetwork(nn.Module):
 
     backbone: Any  # timm's models share methods, but no type that has them
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Any, *, normalise: bool = True, left_out: frozenset[str] = frozenset()) -> None:
+        """`left_out` are the names of the weights that were cut off: whole files have them, this network does not."""
         super().__init__()
         self.backbone = backbone
-        config = backbone.pretrained_cfg
+        self.left_out = left_out
+        config = backbone.pretrained_cfg if normalise else {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
         self.register_buffer("mean_c11", 255 * torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std_c11", 255 * torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
         self._channels = {
@@ -94,9 +97,9 @@ def build_network(settings: NetworkSettings, classes: int, *, pretrained: bool =
         BackboneError: unknown architecture, or none of the weights can be had.
     """
     if not pretrained:
-        return CountNetwork(_create(settings, classes)), "to be loaded"
+        return _create(settings, classes), "to be loaded"
     if settings.start is not None:
-        network = CountNetwork(_create(settings, classes))
+        network = _create(settings, classes)
         return network, load_weights(network, earlier_weights(settings.start), str(settings.start), strict=False)
     failures = []
     for entry in settings.weights:
@@ -115,8 +118,13 @@ def build_network(settings: NetworkSettings, classes: int, *, pretrained: bool =
 def starting_files(settings: NetworkSettings) -> list[Path]:
     """The local files a training starts from, as far as they are there: the first of `weights`, or those of `start`."""
     if settings.start is not None:
-        return [path for name in (WEIGHTS, "model.onnx") if (path := settings.start / name).is_file()][:1]
+        return [path] if (path := weights_file(settings.start)) is not None else []
     return [path for entry in settings.weights[:1] if (path := _find(entry)).is_file()]
+
+
+def weights_file(place: Path) -> Path | None:
+    """The file that holds the weights of a run or of a bundle."""
+    return next((path for name in (WEIGHTS, MODEL) if (path := place / name).is_file()), None)
 
 
 def load_weights(network: CountNetwork, state: Mapping[str, Tensor], origin: str, *, strict: bool) -> str:
@@ -130,7 +138,7 @@ def load_weights(network: CountNetwork, state: Mapping[str, Tensor], origin: str
     own = network.backbone.state_dict()
     fitting = {name: value.float() for name, value in state.items() if name in own and value.shape == own[name].shape}
     learned = {name for name in own if not name.endswith("num_batches_tracked")}
-    unknown = [name for name in state if name not in own]
+    unknown = [name for name in state if name not in own and name not in network.left_out]
     missing = sorted(learned - fitting.keys())
     if unknown or (missing if strict else len(fitting) < len(learned) / 2):
         odd = f"unknown {unknown[0]}" if unknown else f"lacks {missing[0]}"
@@ -163,13 +171,14 @@ def earlier_weights(place: Path) -> dict[str, Tensor]:
     Raises:
         BackboneError: `place` is neither.
     """
-    if (place / WEIGHTS).is_file():
-        return read_weights(place / WEIGHTS)
-    if (place / "model.onnx").is_file():
-        from bintally.training.onnx_file import backbone_weights
+    path = weights_file(place)
+    if path is None:
+        raise BackboneError(f"{place} is neither a run nor a bundle.", hint="Name a folder that is either.")
+    if path.name == WEIGHTS:
+        return read_weights(path)
+    from bintally.training.onnx_file import backbone_weights
 
-        return backbone_weights(place / "model.onnx")
-    raise BackboneError(f"{place} is neither a run nor a bundle.", hint="network.start wants a folder that has either.")
+    return backbone_weights(path)
 
 
 def try_out(network: CountNetwork, px: int) -> None:
@@ -197,13 +206,20 @@ def freeze(network: CountNetwork, tune: str) -> None:
         return
     head = {id(parameter) for parameter in network.head().parameters()}
     body = {name: p for name, p in network.backbone.named_parameters() if id(p) not in head}
-    stage_of = group_parameters(network.backbone, network.backbone.group_matcher(coarse=True), reverse=True)
+    stage_of = stage_of_each(network)
     # A group of vectors alone is a norm before the head, not a stage.
     stages = sorted({stage_of[name] for name, parameter in body.items() if parameter.ndim > 1})
     kept = int(tune.partition(":")[2] or 0)
     first = stages[-min(kept, len(stages))] if kept else max(stage_of.values()) + 1
     for name, parameter in body.items():
         parameter.requires_grad_(stage_of[name] >= first)
+
+
+def stage_of_each(network: CountNetwork) -> dict[str, int]:
+    """By a backbone parameter's name, which stage it is in, from 0 (the stem) on."""
+    matcher = network.backbone.group_matcher(coarse=True)
+    stages: dict[str, int] = group_parameters(network.backbone, matcher, reverse=True)
+    return stages
 
 
 def frozen_norms(network: CountNetwork) -> Iterator[nn.Module]:
@@ -216,10 +232,10 @@ def frozen_norms(network: CountNetwork) -> Iterator[nn.Module]:
 
 def _with_weights(settings: NetworkSettings, classes: int, entry: str) -> tuple[CountNetwork, str]:
     if entry == "none":
-        return CountNetwork(_create(settings, classes)), "from scratch"
+        return _create(settings, classes), "from scratch"
     if entry == "hub":
-        return CountNetwork(_create(settings, classes, pretrained=True)), "timm's hub"
-    network = CountNetwork(_create(settings, classes))
+        return _create(settings, classes, pretrained=True), "timm's hub"
+    network = _create(settings, classes)
     return network, load_weights(network, read_weights(_find(entry)), Path(entry).name, strict=False)
 
 
@@ -229,13 +245,49 @@ def _find(entry: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _create(settings: NetworkSettings, classes: int, *, pretrained: bool = False) -> nn.Module:
+def _create(settings: NetworkSettings, classes: int, *, pretrained: bool = False) -> CountNetwork:
+    backbone = _backbone(settings, classes, pretrained=pretrained)
+    if settings.stages is None:
+        return CountNetwork(backbone, normalise=settings.normalise)
+    whole = frozenset(backbone.state_dict())
+    _cut(backbone, settings.stages, classes, settings.backbone)
+    left_out = whole - frozenset(backbone.state_dict())
+    return CountNetwork(backbone, normalise=settings.normalise, left_out=left_out)
+
+
+def _cut(backbone: Any, stages: int, classes: int, name: str) -> None:
+    """Leaves only the first `stages` of the backbone, with a classifier for what comes out there."""
+    taps = list(getattr(backbone, "feature_info", []))
+    if not hasattr(backbone, "prune_intermediate_layers") or not taps:
+        raise BackboneError(f"timm can't cut {name} after a stage.", hint="Leave out network.stages.")
+    stem = _has_stem(backbone, taps[0]["module"])
+    last = stages - 1 + stem
+    if not 1 <= last < len(taps):  # what tells a bin from a face looks at the stage before the last, too
+        raise BackboneError(
+            f"{name} can't be cut after stage {stages}.",
+            hint=f"Set network.stages between {2 - stem} and {len(taps) - stem}.",
+        )
+    if last == len(taps) - 1:
+        return
+    backbone.prune_intermediate_layers([last], prune_norm=False, prune_head=False)
+    backbone.num_features = backbone.head_hidden_size = taps[last]["num_chs"]  # older timm leaves that out
+    backbone.feature_info = taps[: last + 1]
+    backbone.reset_classifier(classes, "avg")
+
+
+def _has_stem(backbone: Any, first_tap: str) -> bool:
+    """Whether the first of timm's taps is a stem's end (a norm, an activation) rather than a stage."""
+    matrices = any(parameter.ndim > 1 for parameter in backbone.get_submodule(first_tap).parameters())
+    return "stem" in first_tap or not matrices
+
+
+def _backbone(settings: NetworkSettings, classes: int, *, pretrained: bool) -> Any:
     name = settings.backbone
     if not timm.is_model(name.partition(".")[0]):
         raise BackboneError(f"timm has no architecture {name!r}.", hint=did_you_mean(name, timm.list_models()))
     extra: dict[str, Any] = {"drop_path_rate": settings.drop_path_rate} if settings.drop_path_rate else {}
     try:
-        network: nn.Module = timm.create_model(
+        return timm.create_model(
             name, pretrained=pretrained, num_classes=classes, drop_rate=settings.drop_rate, **extra
         )
     except TypeError as error:
@@ -249,4 +301,3 @@ def _create(settings: NetworkSettings, classes: int, *, pretrained: bool = False
             f"The hub's weights of {name} can't be had: {type(error).__name__}.",
             hint="Without a network, name a safetensors file in the recipe's network.weights, or 'none'.",
         ) from error
-    return network

@@ -18,6 +18,7 @@ from bintally.training.losses import CountLoss, neighbour_targets
 from bintally.training.module import Target
 from bintally.training.network import starting_files
 from bintally.training.recipe import Recipe
+from bintally.training.teachers import Teachers, teacher_files
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +28,22 @@ CODE: Final = (
     "data/balance.py",
     *(
         f"training/{name}.py"
-        for name in ("cache", "dataset", "features", "loop", "losses", "module", "network", "plan")
+        for name in (
+            "averaging",
+            "cache",
+            "dataset",
+            "features",
+            "loop",
+            "losses",
+            "mixing",
+            "module",
+            "network",
+            "optimizer",
+            "plan",
+            "replay",
+            "teachers",
+            "watch",
+        )
     ),
 )
 """What decides a training's weights. Not the whole wing: a better message in export must not cost an hour."""
@@ -96,7 +112,23 @@ class Plan:
         weights_k = (
             torch.from_numpy(class_weights(labels_of(self.train, self.keys), len(self.keys))) if weighted else None
         )
-        return CountLoss(neighbour_targets(len(self.keys), self.recipe.loss.neighbour), weights_k)
+        return CountLoss(
+            neighbour_targets(len(self.keys), self.recipe.loss.neighbour),
+            weights_k,
+            teacher_weight=self.recipe.teacher.weight,
+            temperature=self.recipe.teacher.temperature,
+        )
+
+    def teachers(self) -> Teachers | None:
+        """The networks that the recipe has the student follow.
+
+        Raises:
+            BackboneError: one is no run or bundle, or not whole.
+            TrainingError: one tells other counts apart.
+        """
+        if not self.recipe.teacher.runs:
+            return None
+        return Teachers.read(self.recipe.teacher, dict(zip(self.keys, self.train_prior_k.tolist(), strict=True)))
 
     def identity(self) -> str:
         """Equal for two trainings that must end in the same weights."""
@@ -105,14 +137,16 @@ class Plan:
 
 def training_state(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides a training's weights; files it starts from by their digests."""
-    sections = {"seed", "counts", "balance", "network", "input", "augment", "loss", "optimizer", "loop"}
+    sections = {"seed", "counts", "balance", "network", "input", "augment", "loss", "teacher", "optimizer", "loop"}
     state = recipe.model_dump(mode="json", include=sections)
     for name in ("workers", "checkpoint_minutes"):
         del state["loop"][name]
     return state | {
         "asked": recipe.asked_keys,  # the epoch that is kept is judged on these, for this mix
         "prior": recipe.export.prior,
-        "files": {str(path): sha256_of(path) for path in starting_files(recipe.network)},
+        "files": {
+            str(path): sha256_of(path) for path in (*starting_files(recipe.network), *teacher_files(recipe.teacher))
+        },
     }
 
 

@@ -28,8 +28,16 @@ class NetworkSettings(Config):
     start: Path | None = Field(
         default=None, description="An earlier run or bundle to start from, instead of `weights`."
     )
+    stages: int | None = Field(
+        default=None,
+        ge=1,
+        description="Keep only the first so many stages of the backbone (the stem is none of them); default: all.",
+    )
     drop_rate: Share = Field(default=0.2, description="Dropout before the head.")
     drop_path_rate: Share = Field(default=0.0, description="Stochastic depth, where the architecture has it.")
+    normalise: bool = Field(
+        default=True, description="Shift and scale colours as the backbone was pretrained; off: to 0..1 alone."
+    )
     tune: str = Field(
         default="all",
         pattern=r"^(all|head|last:[1-9]\d*)$",
@@ -56,6 +64,7 @@ class AugmentSettings(Config):
 
     flip: Share = Field(default=0.5, description="Probability of a left-right flip.")
     crop_min_area: Share = Field(default=0.7, description="A crop keeps at least this share of the area; 1: no crop.")
+    rotate: float = Field(default=0.0, ge=0, le=45, description="Turned by up to so many degrees, either way.")
     crop_aspect: float = Field(
         default=1.1, ge=1, le=2, description="A crop's width to height, at most this or its inverse."
     )
@@ -66,6 +75,23 @@ class AugmentSettings(Config):
     rand_augment: int = Field(default=0, ge=0, le=4, description="RandAugment operations per photo; 0: none.")
     rand_magnitude: int = Field(default=7, ge=0, le=30, description="RandAugment's magnitude.")
     erase: Share = Field(default=0.0, description="Probability that a small rectangle is erased.")
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="Photos of a batch laid over each other, by a share from Beta(this, this).",
+    )
+    cutmix: float = Field(
+        default=0.0, ge=0, le=10, description="A rectangle of another photo put in, of an area from Beta(this, this)."
+    )
+    mix_share: Share = Field(
+        default=1.0, description="Share of batches that are mixed; where mixup and cutmix are on, either is as likely."
+    )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether photos of a batch are mixed, and labels with them."""
+        return self.mix_share > 0 and (self.mixup > 0 or self.cutmix > 0)
 
 
 class LossSettings(Config):
@@ -76,11 +102,24 @@ class LossSettings(Config):
     )
 
 
+class TeacherSettings(Config):
+    """Finished networks that show what they make of a photo (Beyer et al. 2022, arXiv:2106.05237)."""
+
+    runs: tuple[Path, ...] = Field(
+        default=(), description="Runs or bundles whose averaged answers are followed; relative to the recipe."
+    )
+    weight: Share = Field(default=0.7, description="Share of the loss that follows the teachers; the rest, the label.")
+    temperature: float = Field(default=1.0, gt=0, le=20, description="Both sides are softened by this.")
+
+
 class OptimizerSettings(Config):
     """How weights move."""
 
     name: Literal["adamw", "sgd"] = "adamw"
     body_lr: float = Field(default=2e-4, gt=0, description="Peak learning rate of the pretrained body.")
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="Each stage before the body's last learns slower by this; 1: all alike."
+    )
     head_lr: float = Field(default=2e-3, gt=0, description="Peak learning rate of the new head.")
     weight_decay: float = Field(default=0.02, ge=0, description="Of matrices; vectors (norms, biases) have none.")
     momentum: Share = Field(default=0.9, description="Of sgd.")
@@ -97,6 +136,16 @@ class LoopSettings(Config):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto", description="'auto': bf16 where the machine computes in it."
     )
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Judge and keep a moving average of the weights with this decay a step, e.g. 0.999; 0: none.",
+    )
+    cuda_graph: bool = Field(
+        default=False, description="On a GPU, record a step's kernels once and replay them; elsewhere, nothing."
+    )
+    compile: bool = Field(default=False, description="Compile the network: minutes at the start, faster steps after.")
     patience: int = Field(
         default=0, ge=0, description="Epochs without a better `monitor` before stopping; 0: never stop early."
     )
@@ -119,6 +168,14 @@ class ExportSettings(Config):
         default=0.995, gt=0.5, le=1, description="Share of val photos that must be taken for bins."
     )
     licence: str = Field(default="not stated", description="Of the weights: what their training photos allow.")
+    store: Literal["float16", "int8"] = Field(
+        default="float16",
+        description="How large weights are kept in the file: int8 (a scale per output channel) halves it once more.",
+    )
+    compute: Literal["float32", "int8"] = Field(
+        default="float32",
+        description="int8: convolutions in INT8, ranges taken from training photos; training can't go on from it.",
+    )
 
 
 class Recipe(Config):
@@ -136,6 +193,7 @@ class Recipe(Config):
     input: InputSettings = InputSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
+    teacher: TeacherSettings = TeacherSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     loop: LoopSettings = LoopSettings()
     export: ExportSettings = ExportSettings()
@@ -154,6 +212,13 @@ class Recipe(Config):
             raise ValueError(
                 f"evaluate.counts asks about {', '.join(unknown)}, which counts = {self.counts!r} leaves out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _head_alone_sees_no_pixels(self) -> Self:
+        for key, wanted in (("teacher.runs", bool(self.teacher.runs)), ("augment's mixing", self.augment.mixes)):
+            if wanted and self.network.tune == "head":
+                raise ValueError(f"{key} needs photos, but network.tune = 'head' looks at each photo once, beforehand")
         return self
 
     @property
@@ -182,7 +247,8 @@ class Recipe(Config):
                 "start": recipe.network.start and path.parent / recipe.network.start,
             }
         )
-        return recipe.model_copy(update={"network": network, "fetch": fetch})
+        teacher = recipe.teacher.model_copy(update={"runs": tuple(path.parent / run for run in recipe.teacher.runs)})
+        return recipe.model_copy(update={"network": network, "fetch": fetch, "teacher": teacher})
 
 
 def _beside(recipe: Path, entry: str) -> str:

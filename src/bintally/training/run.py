@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from bintally.artifacts import storage_errors, write_bytes, write_json
 from bintally.config import Config
@@ -35,12 +36,14 @@ from bintally.training.dataset import (
     loader,
     plain_batches,
 )
-from bintally.training.features import FeatureDataset, FeatureHead, compute_features
+from bintally.training.features import FeatureDataset, FeatureHead, compute_features, folded_head, linear_head
 from bintally.training.loop import BEST, Keeper, fit, uses_bf16
+from bintally.training.mixing import Mixing
 from bintally.training.module import CountModule
 from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, frozen_norms, try_out
 from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
+from bintally.training.teachers import Teachers
 
 RUN: Final = "run.json"
 RECIPE: Final = "recipe.json"
@@ -55,6 +58,7 @@ class TrainConfig(Config):
     data: Path = Field(description="A data folder with a split.")
     out: Path = Field(description="The run folder.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all there are.")
+    seed: int | None = Field(default=None, ge=0, description="Takes the place of the recipe's seed.")
     fresh: bool = Field(default=False, description="Start again, whatever OUT holds.")
     replace: bool = Field(
         default=False, description="Any finished or other run in OUT makes room; a killed one goes on."
@@ -90,6 +94,7 @@ def train(
     data: Path,
     out: Path,
     threads: int | None = None,
+    seed: int | None = None,
     fresh: bool = False,
     replace: bool = False,
     progress: Progress = SILENT,
@@ -103,8 +108,11 @@ def train(
         CheckpointError: `out` holds another training's run, or its checkpoint is truncated.
     """
     resolved = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
-    values = {"data": data, "out": out, "threads": threads, "fresh": fresh, "replace": replace}
-    return _train(TrainConfig.of({"recipe": resolved, **values}), progress)
+    values = {"data": data, "out": out, "threads": threads, "seed": seed, "fresh": fresh, "replace": replace}
+    config = TrainConfig.of({"recipe": resolved, **values})
+    if config.seed is not None:
+        config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"seed": config.seed})})
+    return _train(config, progress)
 
 
 def read_run(folder: Path) -> tuple[Recipe, TrainReport]:
@@ -131,6 +139,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainReport:
     resuming = any((config.out / CHECKPOINTS).iterdir())
     network, origin = build_network(config.recipe.network, len(plan.keys))
     try_out(network, config.recipe.input.px)
+    teachers = plan.teachers()
     freeze(network, config.recipe.network.tune)
     network = network.to(memory_format=torch.channels_last)
     progress.say(
@@ -138,7 +147,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainReport:
         f"{plan.val.height:,} to choose by{', resuming' if resuming else ''}"
     )
     fit_started = time.monotonic()
-    keeper, resumed_at, batches = _fit(plan, network, config.out / CHECKPOINTS, progress)
+    keeper, resumed_at, batches = _fit(plan, network, teachers, config.out / CHECKPOINTS, progress)
     fitted_s = time.monotonic() - fit_started
     _best_into(network, config)
     write_bytes(config.out / WEIGHTS, save(_state(network)))
@@ -192,7 +201,9 @@ def _claim(config: TrainConfig, plan: Plan) -> None:
     write_bytes(mark, plan.identity().encode())
 
 
-def _fit(plan: Plan, network: CountNetwork, folder: Path, progress: Progress) -> tuple[Keeper, int, EpochBatches]:
+def _fit(
+    plan: Plan, network: CountNetwork, teachers: Teachers | None, folder: Path, progress: Progress
+) -> tuple[Keeper, int, EpochBatches]:
     recipe = plan.recipe
     batches = EpochBatches(
         labels_of(plan.train, plan.keys),
@@ -201,17 +212,31 @@ def _fit(plan: Plan, network: CountNetwork, folder: Path, progress: Progress) ->
         balance=recipe.balance,
         seed=recipe.seed,
     )
+    learning: nn.Module = network
+    train: FeatureDataset | PhotoDataset
+    val: FeatureDataset | PhotoDataset
     frozen_backbone = recipe.network.tune == "head"
-    train, val = (_feature_sets if frozen_backbone else _photo_sets)(plan, network, progress)
+    if frozen_backbone:
+        train, val = _feature_sets(plan, network, progress)
+        learning = FeatureHead(linear_head(network), recipe.network.drop_rate, train.features_nvf)
+    else:
+        train, val = _photo_sets(plan, network, progress)
     module = CountModule(
-        FeatureHead(network, recipe.network.drop_rate) if frozen_backbone else network,
+        learning,
         network.head(),
         plan.loss(),
         plan.target,
         recipe.optimizer,
         steps=recipe.loop.epochs * len(batches),
         frozen=[] if frozen_backbone else list(frozen_norms(network)),
+        average=recipe.loop.average,
+        teachers=teachers,
+        replayed=train[0, [0] * recipe.loop.batch_size][0] if recipe.loop.cuda_graph and not frozen_backbone else None,
     )
+    if recipe.loop.compile:  # in place, so that weights keep their names
+        module.network.compile()
+        if teachers is not None:
+            teachers.compile()
     total = recipe.loop.epochs * len(batches) * recipe.loop.batch_size
     with progress.task("train", total=total, unit="photos") as task:
         keeper, resumed_at = fit(
@@ -235,6 +260,7 @@ def _photo_sets(plan: Plan, _network: CountNetwork, progress: Progress) -> tuple
             plan.train,
             plan.keys,
             augmentation(plan.recipe.augment, sizes.px),
+            Mixing(plan.recipe.augment, len(plan.keys)) if plan.recipe.augment.mixes else None,
         ),
         PhotoDataset(PhotoCache.build(plan.data, plan.val, px=sizes.px, progress=progress), plan.val, plan.keys, None),
     )
@@ -264,7 +290,7 @@ def _best_into(network: CountNetwork, config: TrainConfig) -> None:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{best} is missing or not whole: {error}.", hint="Start again with --fresh.") from error
     if config.recipe.network.tune == "head":
-        network.head().load_state_dict({name.removeprefix("layers.1."): value for name, value in state.items()})
+        network.head().load_state_dict(folded_head(state))
     else:
         network.load_state_dict(state)
 
