@@ -180,7 +180,10 @@ STAGES: Final[tuple[Stage, ...]] = (
         outputs=lambda job: [job.bundle / MODEL, job.bundle / CARD],
         code=(
             "counting",
-            *(f"training/{name}.py" for name in ("export", "servable", "onnx_file", "network", "cache", "plan")),
+            *(
+                f"training/{name}.py"
+                for name in ("export", "calibrate", "quantize", "servable", "onnx_file", "network", "cache", "plan")
+            ),
         ),
     ),
     Stage(

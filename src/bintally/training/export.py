@@ -1,10 +1,8 @@
 """The `export` verb: run + split data -> bundle. What it says was checked, on real photos, before it is written."""
 
-import dataclasses
 import hashlib
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,7 +13,6 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from bintally import __version__
 from bintally.artifacts import atomic_folder, write_bytes
@@ -24,19 +21,19 @@ from bintally.config import Config
 from bintally.counting.counter import Counter
 from bintally.counting.evaluate import evaluate
 from bintally.counting.report import summary
-from bintally.counting.sets import fit_set_threshold
 from bintally.errors import ManifestError, ModelError, UsageError
 from bintally.manifest import SPLIT, Manifest
 from bintally.progress import SILENT, Progress
 from bintally.settings import cpu_count
 from bintally.training.cache import PhotoCache
+from bintally.training.calibrate import Calibration, Photos, calibrate, prior_ratio, refitted
 from bintally.training.dataset import labels_of
-from bintally.training.network import WEIGHTS, CountNetwork, build_network, load_weights, read_weights
+from bintally.training.network import WEIGHTS, build_network, load_weights, read_weights
 from bintally.training.onnx_file import onnx_bytes, onnx_graph
 from bintally.training.plan import target_prior
 from bintally.training.recipe import ExportSettings, Recipe
 from bintally.training.run import TrainReport, read_run
-from bintally.training.servable import Familiar, Servable, corrected, fit_temperature
+from bintally.training.servable import Servable
 
 FAMILIAR_PHOTOS: Final = 1000
 """Training photos that say what a bin looks like; the estimate hardly moves beyond."""
@@ -44,8 +41,6 @@ FAMILIAR_PHOTOS: Final = 1000
 CHECKED_PHOTOS: Final = 32
 CALIBRATION_PHOTOS: Final = 256
 """Training photos that show INT8 arithmetic which values occur."""
-
-BATCH: Final = 32
 
 
 class ExportConfig(Config):
@@ -76,16 +71,6 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     accepted_difference: float
     val: SplitMetrics
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What val and train say about a network: everything the graph needs beside its weights."""
-
-    temperature: float
-    familiar: Familiar
-    novelty_threshold: float
-    set_threshold: float
 
 
 def export(
@@ -129,27 +114,31 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
     load_weights(network, read_weights(config.run / WEIGHTS), str(config.run / WEIGHTS), strict=True)
     network = network.to(memory_format=torch.channels_last).eval()
-    train = _familiar_photos(manifest.usable("train", counts=report.keys), recipe.seed)
-    val = manifest.usable("val", counts=report.keys)
-    caches = [PhotoCache.build(config.data, table, px=recipe.input.px, progress=progress) for table in (train, val)]
-    report = msgspec.structs.replace(report, target_prior=_target_prior(recipe, report, val))
-    fitted = _fit(network, recipe, report, [(train, caches[0]), (val, caches[1])], progress)
+    train, val = (
+        Photos(table, PhotoCache.build(config.data, table, px=recipe.input.px, progress=progress))
+        for table in (
+            _familiar_photos(manifest.usable("train", counts=report.keys), recipe.seed),
+            manifest.usable("val", counts=report.keys),
+        )
+    )
+    report = msgspec.structs.replace(report, target_prior=_target_prior(recipe, report, val.table))
+    fitted = calibrate(network, recipe, report, train, val, progress)
     servable = Servable(
         network,
-        prior_ratio_k=_prior_ratio(report),
+        prior_ratio_k=prior_ratio(report),
         temperature=fitted.temperature,
         flip=recipe.export.flip_averaging,
         familiar=fitted.familiar,
     ).eval()
-    checked = caches[1].read(np.arange(min(CHECKED_PHOTOS, len(caches[1]))))
-    model = _model(servable, checked, caches[0], recipe.export, progress)
+    checked = val.cache.read(np.arange(min(CHECKED_PHOTOS, len(val.cache))))
+    model = _model(servable, checked, train.cache, recipe.export, progress)
     card = _card(config, recipe, report, fitted, model)
     with atomic_folder(config.out) as part:
         (part / MODEL).write_bytes(model)
         (part / CARD).write_bytes(card_json(card))
         differences = _differences(part, servable, checked, _accepted(recipe.export))
         if "int8" in (recipe.export.compute, recipe.export.store):
-            fitted = _refitted(fitted, part, val, caches[1], recipe.export, report.keys)
+            fitted = refitted(fitted, part, val, recipe.export)
             card = msgspec.structs.replace(
                 card, set_threshold=fitted.set_threshold, novelty_threshold=fitted.novelty_threshold
             )
@@ -169,45 +158,6 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
         accepted_difference=_accepted(recipe.export),
         val=metrics,
         seconds=time.monotonic() - started,
-    )
-
-
-def _fit(
-    network: CountNetwork,
-    recipe: Recipe,
-    report: TrainReport,
-    parts: list[tuple[pl.DataFrame, PhotoCache]],
-    progress: Progress,
-) -> _Fitted:
-    """Temperature, sets and the novelty threshold from val; what a bin looks like from train."""
-    (train, train_cache), (val, val_cache) = parts
-    total = train.height + val.height * (1 + recipe.export.flip_averaging)
-    with progress.task("calibrate", total=total, unit="photos") as task:
-
-        def look(table: pl.DataFrame, cache: PhotoCache, *, mirrored: bool) -> tuple[Tensor, Tensor]:
-            rows, seen = cache.rows(table["sha256"].to_list()), []
-            for start in range(0, len(rows), BATCH):
-                pixels_nchw = torch.from_numpy(cache.read(rows[start : start + BATCH])).permute(0, 3, 1, 2)
-                seen.append(network.look(pixels_nchw.flip(3) if mirrored else pixels_nchw))
-                task.advance(len(pixels_nchw))
-            features, textures = zip(*seen, strict=True)
-            return torch.cat(features), torch.cat(textures)
-
-        views = [False, True] if recipe.export.flip_averaging else [False]
-        with torch.no_grad():
-            familiar = Familiar.fit(look(train, train_cache, mirrored=False)[1])
-            seen = [look(val, val_cache, mirrored=view) for view in views]
-            logits_vnk = network.head()(torch.stack([features_nf for features_nf, _ in seen]))
-            novelty_n = familiar.novelty(seen[0][1])
-    labels_n = torch.from_numpy(labels_of(val, report.keys))
-    ratio_k = _prior_ratio(report)
-    temperature = fit_temperature(logits_vnk, labels_n, ratio_k)
-    probabilities_nk = corrected(logits_vnk, ratio_k, temperature).numpy()
-    return _Fitted(
-        temperature=temperature,
-        familiar=familiar,
-        novelty_threshold=float(np.quantile(novelty_n.numpy(), recipe.export.known_share)),
-        set_threshold=fit_set_threshold(probabilities_nk, labels_n.numpy(), recipe.export.set_coverage),
     )
 
 
@@ -254,10 +204,6 @@ def _model(
         ) from error
 
 
-def _prior_ratio(report: TrainReport) -> Tensor:
-    return torch.tensor([report.target_prior[key] / report.train_prior[key] for key in report.keys])
-
-
 def _accepted(settings: ExportSettings) -> float:
     """Largest accepted difference of a probability between torch and the bundle; a wrong graph does not stay below.
 
@@ -287,20 +233,6 @@ def _differences(
     return differences_nk
 
 
-def _refitted(
-    fitted: _Fitted, bundle: Path, val: pl.DataFrame, cache: PhotoCache, settings: ExportSettings, keys: tuple[str, ...]
-) -> _Fitted:
-    """The thresholds from what the bundle itself says: INT8 moves a photo's novelty by up to a tenth."""
-    probabilities_nk, novelty_n = Counter(bundle).distribution(cache.read(cache.rows(val["sha256"].to_list())))
-    if novelty_n is None:
-        raise ModelError("The exported graph tells no novelty.", hint="Report this with the recipe.")
-    return dataclasses.replace(
-        fitted,
-        novelty_threshold=float(np.quantile(novelty_n, settings.known_share)),
-        set_threshold=fit_set_threshold(probabilities_nk, labels_of(val, keys), settings.set_coverage),
-    )
-
-
 def _judged_on_val(bundle: Path, data: Path, recipe: Recipe, progress: Progress) -> SplitMetrics:
     with tempfile.TemporaryDirectory() as scratch:
         return summary(
@@ -316,7 +248,7 @@ def _judged_on_val(bundle: Path, data: Path, recipe: Recipe, progress: Progress)
         )
 
 
-def _card(config: ExportConfig, recipe: Recipe, report: TrainReport, fitted: _Fitted, model: bytes) -> Card:
+def _card(config: ExportConfig, recipe: Recipe, report: TrainReport, fitted: Calibration, model: bytes) -> Card:
     now = datetime.now(UTC)
     return Card(
         schema_version=SCHEMA_VERSION,

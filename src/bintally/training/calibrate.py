@@ -1,0 +1,101 @@
+"""What val and train say about a trained network, before it may answer: how sure, how many counts, what is a bin.
+
+Shapes: logits_vnk float [V, N, K], V views of N photos; textures_nt float [N, T].
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from bintally.counting.counter import Counter
+from bintally.counting.sets import fit_set_threshold
+from bintally.errors import ModelError
+from bintally.progress import Progress
+from bintally.training.cache import PhotoCache
+from bintally.training.dataset import labels_of
+from bintally.training.network import CountNetwork
+from bintally.training.recipe import ExportSettings, Recipe
+from bintally.training.run import TrainReport
+from bintally.training.servable import Familiar, corrected, fit_temperature
+
+BATCH: Final = 32
+
+
+class Photos(NamedTuple):
+    """Rows of a manifest, with their pixels."""
+
+    table: pl.DataFrame
+    cache: PhotoCache
+
+    def batches(self) -> Iterator[Tensor]:
+        """All of them in the table's order, uint8 [BATCH or fewer, 3, px, px]."""
+        rows_n = self.cache.rows(self.table["sha256"].to_list())
+        for start in range(0, len(rows_n), BATCH):
+            yield torch.from_numpy(self.cache.read(rows_n[start : start + BATCH])).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What val and train say about a network: everything the graph needs beside its weights."""
+
+    temperature: float
+    familiar: Familiar
+    novelty_threshold: float
+    set_threshold: float
+
+
+def calibrate(
+    network: CountNetwork, recipe: Recipe, report: TrainReport, train: Photos, val: Photos, progress: Progress
+) -> Calibration:
+    """Temperature, sets and the novelty threshold from val; what a bin looks like from train."""
+    total = train.table.height + val.table.height * (1 + recipe.export.flip_averaging)
+    with progress.task("calibrate", total=total, unit="photos") as task, torch.no_grad():
+
+        def look(photos: Photos, *, mirrored: bool) -> tuple[Tensor, Tensor]:
+            seen = []
+            for pixels_nchw in photos.batches():
+                seen.append(network.look(pixels_nchw.flip(3) if mirrored else pixels_nchw))
+                task.advance(len(pixels_nchw))
+            features, textures = zip(*seen, strict=True)
+            return torch.cat(features), torch.cat(textures)
+
+        familiar = Familiar.fit(look(train, mirrored=False)[1])
+        seen = [look(val, mirrored=view) for view in ([False, True] if recipe.export.flip_averaging else [False])]
+        logits_vnk = network.head()(torch.stack([features_nf for features_nf, _ in seen]))
+        novelty_n = familiar.novelty(seen[0][1])
+    labels_n = torch.from_numpy(labels_of(val.table, report.keys))
+    ratio_k = prior_ratio(report)
+    temperature = fit_temperature(logits_vnk, labels_n, ratio_k)
+    probabilities_nk = corrected(logits_vnk, ratio_k, temperature).numpy()
+    return Calibration(
+        temperature=temperature,
+        familiar=familiar,
+        novelty_threshold=float(np.quantile(novelty_n.numpy(), recipe.export.known_share)),
+        set_threshold=fit_set_threshold(probabilities_nk, labels_n.numpy(), recipe.export.set_coverage),
+    )
+
+
+def refitted(calibration: Calibration, bundle: Path, val: Photos, settings: ExportSettings) -> Calibration:
+    """The thresholds from what the bundle itself says: INT8 moves a photo's novelty by up to a tenth."""
+    counter = Counter(bundle)
+    pixels_nhwc = val.cache.read(val.cache.rows(val.table["sha256"].to_list()))
+    probabilities_nk, novelty_n = counter.distribution(pixels_nhwc)
+    if novelty_n is None:
+        raise ModelError("The exported graph tells no novelty.", hint="Report this with the recipe.")
+    return dataclasses.replace(
+        calibration,
+        novelty_threshold=float(np.quantile(novelty_n, settings.known_share)),
+        set_threshold=fit_set_threshold(probabilities_nk, labels_of(val.table, counter.keys), settings.set_coverage),
+    )
+
+
+def prior_ratio(report: TrainReport) -> Tensor:
+    """The mix of counts to answer for over the one that was trained on [K]."""
+    return torch.tensor([report.target_prior[key] / report.train_prior[key] for key in report.keys])
