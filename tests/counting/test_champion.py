@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw
 
 from bintally.counting.counter import Counter
 from bintally.data.abid import parse_labels
-from bintally.settings import BUNDLED_CHAMPION
+from bintally.settings import BUNDLED, BUNDLED_CHAMPION
 from tests.conftest import shared_dir
 
 LARGEST_BYTES = 30e6
+LARGEST_TOGETHER_BYTES = 32e6
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,7 @@ def counter() -> Counter:
 def test_it_is_small_and_says_what_its_weights_may_be_used_for(counter: Counter) -> None:
     size = sum(path.stat().st_size for path in BUNDLED_CHAMPION.iterdir())
     assert size <= LARGEST_BYTES
+    assert sum(path.stat().st_size for place in BUNDLED.values() for path in place.glob("*")) <= LARGEST_TOGETHER_BYTES
     assert "CC BY-NC-SA 3.0" in counter.card.licence
     assert "non-commercial" in counter.card.licence
 

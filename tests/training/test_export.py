@@ -89,6 +89,14 @@ def test_what_export_decides_may_come_from_another_recipe(run: Path, data: Path,
     assert list(card.target_prior.values()) == pytest.approx([1 / 7] * 7)
 
 
+def test_a_bundle_may_see_larger_photos_than_training_did(run: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(export={"px": 80})
+    report = export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe)
+    counter = Counter(report.bundle)
+    assert (counter.card.height_px, counter.card.width_px) == (80, 80)
+    assert report.max_difference < 0.02
+
+
 def test_only_a_bundle_is_replaced(run: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="holds something else than a bundle"):
         export(run=run, data=data, out=data)

@@ -115,7 +115,7 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     load_weights(network, read_weights(config.run / WEIGHTS), str(config.run / WEIGHTS), strict=True)
     network = network.to(memory_format=torch.channels_last).eval()
     train, val = (
-        Photos(table, PhotoCache.build(config.data, table, px=recipe.input.px, progress=progress))
+        Photos(table, PhotoCache.build(config.data, table, px=recipe.export.px or recipe.input.px, progress=progress))
         for table in (
             _familiar_photos(manifest.usable("train", counts=report.keys), recipe.seed),
             manifest.usable("val", counts=report.keys),
@@ -254,8 +254,8 @@ def _card(config: ExportConfig, recipe: Recipe, report: TrainReport, fitted: Cal
         schema_version=SCHEMA_VERSION,
         name=config.name or f"{recipe.name}-{now:%Y%m%d}",
         created=now.isoformat(timespec="seconds"),
-        height_px=recipe.input.px,
-        width_px=recipe.input.px,
+        height_px=recipe.export.px or recipe.input.px,
+        width_px=recipe.export.px or recipe.input.px,
         count_keys=report.keys,
         count_values=report.values,
         temperature=fitted.temperature,

@@ -159,6 +159,13 @@ class LoopSettings(Config):
 class ExportSettings(Config):
     """What the bundle does to a photo and to the network's answer."""
 
+    px: int | None = Field(
+        default=None,
+        ge=32,
+        le=1024,
+        description="Side of the photos that the bundle sees; default: input.px. Training crops make things look "
+        "larger than they are, so a little more may do better (Touvron et al. 2019, arXiv:1906.06423).",
+    )
     flip_averaging: bool = Field(
         default=True, description="Average a photo and its mirror image (+1.0 to +1.3 points on ABID)."
     )
