@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bintally.counting.batch import count as count
     from bintally.counting.counter import Counter as Counter
     from bintally.counting.evaluate import evaluate as evaluate
+    from bintally.counting.following import History as History
+    from bintally.counting.following import follow as follow
     from bintally.data.check import check as check
     from bintally.data.explore import explore as explore
     from bintally.data.fetch import fetch as fetch
@@ -28,12 +30,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "CountEstimate": "records",
     "Counter": "counting.counter",
+    "History": "counting.following",
     "check": "data.check",
     "count": "counting.batch",
     "evaluate": "counting.evaluate",
     "explore": "data.explore",
     "export": "training.export",
     "fetch": "data.fetch",
+    "follow": "counting.following",
     "run_pipeline": "pipeline",
     "serve": "serving.server",
     "split": "data.split",
