@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from bintally.manifest import SPLIT, Manifest
 from bintally.training.export import ExportReport, export
 from bintally.training.network import WEIGHTS, earlier_weights
 from bintally.training.onnx_file import backbone_weights
-from bintally.training.run import train
+from bintally.training.run import read_run, train
 from tests.training.conftest import tiny_recipe
 
 
@@ -95,6 +97,17 @@ def test_a_bundle_may_see_larger_photos_than_training_did(run: Path, data: Path,
     counter = Counter(report.bundle)
     assert (counter.card.height_px, counter.card.width_px) == (80, 80)
     assert report.max_difference < 0.02
+
+
+def test_the_card_names_weights_without_this_machines_folders(run: Path, data: Path, tmp_path: Path) -> None:
+    recipe = read_run(run)[0]
+    network = recipe.network.model_copy(update={"weights": ("/somewhere/else/backbone.safetensors", "none")})
+    trained_so = tmp_path / "run"
+    shutil.copytree(run, trained_so)
+    dumped = recipe.model_copy(update={"network": network}).model_dump(mode="json")
+    (trained_so / "recipe.json").write_text(json.dumps(dumped))
+    card = Bundle.open(Path(export(run=trained_so, data=data, out=tmp_path / "b").bundle)).card
+    assert card.recipe["network"]["weights"] == ["backbone.safetensors", "none"]
 
 
 def test_only_a_bundle_is_replaced(run: Path, data: Path) -> None:

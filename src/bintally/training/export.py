@@ -272,9 +272,15 @@ def _card(config: ExportConfig, recipe: Recipe, report: TrainReport, fitted: Cal
             "val_photos": report.val_photos,
             "weights": report.weights,
         },
-        recipe=recipe.model_dump(mode="json"),
+        recipe=_portable(recipe).model_dump(mode="json"),
         code_version=__version__,
         licence=recipe.export.licence,
         model_sha256=hashlib.sha256(model).hexdigest(),
         model_bytes=len(model),
     )
+
+
+def _portable(recipe: Recipe) -> Recipe:
+    """The recipe without this machine's folders: weights by their files' names, as $BINTALLY_WEIGHTS finds them."""
+    network = recipe.network.model_copy(update={"weights": tuple(Path(entry).name for entry in recipe.network.weights)})
+    return recipe.model_copy(update={"network": network})
