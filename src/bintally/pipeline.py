@@ -32,10 +32,11 @@ from bintally.manifest import CHECKED, FETCHED, SPLIT
 from bintally.progress import SILENT, Progress
 from bintally.records import to_plain
 from bintally.training.export import export
+from bintally.training.finished import RECIPE, RUN
 from bintally.training.network import WEIGHTS
 from bintally.training.plan import CODE, training_state
 from bintally.training.recipe import Recipe
-from bintally.training.run import RECIPE, RUN, train
+from bintally.training.run import train
 
 CONTRACTS: Final = ("records.py", "manifest.py", "bundle.py", "photos.py")
 

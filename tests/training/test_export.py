@@ -13,9 +13,10 @@ from bintally.counting.counter import Counter
 from bintally.errors import BackboneError, CheckpointError, ManifestError, UsageError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.export import ExportReport, export
+from bintally.training.finished import read_run
 from bintally.training.network import WEIGHTS, earlier_weights
 from bintally.training.onnx_file import backbone_weights
-from bintally.training.run import read_run, train
+from bintally.training.run import train
 from tests.training.conftest import tiny_recipe
 
 

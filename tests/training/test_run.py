@@ -17,10 +17,11 @@ from bintally.manifest import SPLIT, Manifest
 from bintally.training.cache import PhotoCache
 from bintally.training.dataset import labels_of
 from bintally.training.export import export
+from bintally.training.finished import TrainReport, read_run
 from bintally.training.network import WEIGHTS, build_network, load_weights
 from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
-from bintally.training.run import CHECKPOINTS, TrainReport, read_run, train
+from bintally.training.run import CHECKPOINTS, train
 from tests.training.conftest import tiny_recipe
 
 LAST = Path(CHECKPOINTS) / "last.ckpt"

@@ -8,10 +8,11 @@ from safetensors.torch import load_file
 
 from bintally.errors import BackboneError, TrainingError
 from bintally.training.export import export
+from bintally.training.finished import read_run
 from bintally.training.network import WEIGHTS, build_network
 from bintally.training.plan import Plan, training_state
 from bintally.training.recipe import TeacherSettings
-from bintally.training.run import CHECKPOINTS, read_run, train
+from bintally.training.run import CHECKPOINTS, train
 from bintally.training.teachers import Teacher, Teachers
 from tests.training.conftest import tiny_recipe
 

@@ -8,7 +8,7 @@ import typer
 from bintally.cli.common import Json, console, emit_json, progress_for, training_extra
 
 if TYPE_CHECKING:
-    from bintally.training.run import TrainReport
+    from bintally.training.finished import TrainReport
 
 
 def train(

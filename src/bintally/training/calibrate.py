@@ -20,9 +20,9 @@ from bintally.errors import ModelError
 from bintally.progress import Progress
 from bintally.training.cache import PhotoCache
 from bintally.training.dataset import labels_of
+from bintally.training.finished import TrainReport
 from bintally.training.network import CountNetwork
 from bintally.training.recipe import ExportSettings, Recipe
-from bintally.training.run import TrainReport
 from bintally.training.servable import Familiar, corrected, fit_temperature
 
 BATCH: Final = 32

@@ -28,11 +28,11 @@ from bintally.settings import cpu_count
 from bintally.training.cache import PhotoCache
 from bintally.training.calibrate import Calibration, Photos, calibrate, prior_ratio, refitted
 from bintally.training.dataset import labels_of
+from bintally.training.finished import TrainReport, read_run
 from bintally.training.network import WEIGHTS, build_network, load_weights, read_weights
 from bintally.training.onnx_file import onnx_bytes, onnx_graph
 from bintally.training.plan import target_prior
 from bintally.training.recipe import ExportSettings, Recipe
-from bintally.training.run import TrainReport, read_run
 from bintally.training.servable import Servable
 
 FAMILIAR_PHOTOS: Final = 1000
@@ -101,16 +101,7 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     started = time.monotonic()
     torch.set_num_threads(config.threads or cpu_count())
     _check_place(config.out)
-    recipe, report = read_run(config.run)
-    if config.recipe is not None:
-        of_export = {name: getattr(config.recipe, name) for name in ("name", "export", "evaluate")}
-        recipe = recipe.model_copy(update=of_export)
-    manifest = Manifest.read(config.data, SPLIT)
-    if manifest.fingerprint() != report.dataset:
-        raise ManifestError(
-            f"{config.data} holds another split than {config.run} was trained on.",
-            hint="Name that data folder, or train again: val must not hold photos that were trained on.",
-        )
+    recipe, report, manifest = _read(config)
     network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
     load_weights(network, read_weights(config.run / WEIGHTS), str(config.run / WEIGHTS), strict=True)
     network = network.to(memory_format=torch.channels_last).eval()
@@ -159,6 +150,21 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
         val=metrics,
         seconds=time.monotonic() - started,
     )
+
+
+def _read(config: ExportConfig) -> tuple[Recipe, TrainReport, Manifest]:
+    """The run, as the config wants it exported, and the photos it was trained on."""
+    recipe, report = read_run(config.run)
+    if config.recipe is not None:
+        of_export = {name: getattr(config.recipe, name) for name in ("name", "export", "evaluate")}
+        recipe = recipe.model_copy(update=of_export)
+    manifest = Manifest.read(config.data, SPLIT)
+    if manifest.fingerprint() != report.dataset:
+        raise ManifestError(
+            f"{config.data} holds another split than {config.run} was trained on.",
+            hint="Name that data folder, or train again: val must not hold photos that were trained on.",
+        )
+    return recipe, report, manifest
 
 
 def _familiar_photos(train: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -145,7 +145,6 @@ class LoopSettings(Config):
     cuda_graph: bool = Field(
         default=False, description="On a GPU, record a step's kernels once and replay them; elsewhere, nothing."
     )
-    compile: bool = Field(default=False, description="Compile the network: minutes at the start, faster steps after.")
     patience: int = Field(
         default=0, ge=0, description="Epochs without a better `monitor` before stopping; 0: never stop early."
     )

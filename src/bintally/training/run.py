@@ -37,6 +37,7 @@ from bintally.training.dataset import (
     plain_batches,
 )
 from bintally.training.features import FeatureDataset, FeatureHead, compute_features, folded_head, linear_head
+from bintally.training.finished import RECIPE, RUN, TrainReport
 from bintally.training.loop import BEST, Keeper, fit, uses_bf16
 from bintally.training.mixing import Mixing
 from bintally.training.module import CountModule
@@ -45,8 +46,6 @@ from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
 from bintally.training.teachers import Teachers
 
-RUN: Final = "run.json"
-RECIPE: Final = "recipe.json"
 CHECKPOINTS: Final = "checkpoints"
 VAL_BATCH: Final = 64
 
@@ -63,29 +62,6 @@ class TrainConfig(Config):
     replace: bool = Field(
         default=False, description="Any finished or other run in OUT makes room; a killed one goes on."
     )
-
-
-class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out of a training. `history` has a row an epoch; `best` is the kept one, judged on val."""
-
-    recipe: str
-    run: str
-    identity: str
-    dataset: str
-    weights: str
-    keys: tuple[str, ...]
-    values: dict[str, float]
-    train_prior: dict[str, float]
-    target_prior: dict[str, float]
-    train_photos: int
-    val_photos: int
-    best: dict[str, float]
-    blind_accuracy: float
-    history: list[dict[str, float]]
-    resumed_at_step: int
-    stopped_early: bool
-    seconds: float
-    photos_per_s: float
 
 
 def train(
@@ -113,21 +89,6 @@ def train(
     if config.seed is not None:
         config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"seed": config.seed})})
     return _train(config, progress)
-
-
-def read_run(folder: Path) -> tuple[Recipe, TrainReport]:
-    """Recipe and report of a finished run.
-
-    Raises:
-        CheckpointError: `folder` is no finished run.
-    """
-    try:
-        report = msgspec.json.decode((folder / RUN).read_bytes(), type=TrainReport)
-        return Recipe.of(msgspec.json.decode((folder / RECIPE).read_bytes()), where=str(folder / RECIPE)), report
-    except (OSError, msgspec.DecodeError) as error:
-        raise CheckpointError(
-            f"{folder} is no finished run: {error}.", hint="Finish it with `bintally train`."
-        ) from error
 
 
 def _train(config: TrainConfig, progress: Progress) -> TrainReport:
@@ -233,10 +194,6 @@ def _fit(
         teachers=teachers,
         replayed=train[0, [0] * recipe.loop.batch_size][0] if recipe.loop.cuda_graph and not frozen_backbone else None,
     )
-    if recipe.loop.compile:  # in place, so that weights keep their names
-        module.network.compile()
-        if teachers is not None:
-            teachers.compile()
     total = recipe.loop.epochs * len(batches) * recipe.loop.batch_size
     with progress.task("train", total=total, unit="photos") as task:
         keeper, resumed_at = fit(

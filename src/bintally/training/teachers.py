@@ -3,18 +3,18 @@
 Shapes: pixels_nchw uint8 [N, 3, px, px]; probabilities_nk float [N, K].
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from bintally.bundle import CARD, Bundle
-from bintally.errors import BackboneError, TrainingError
+from bintally.errors import BackboneError, CheckpointError, TrainingError
+from bintally.training.finished import read_run
 from bintally.training.network import CountNetwork, build_network, earlier_weights, load_weights, weights_file
 from bintally.training.recipe import Recipe, TeacherSettings
 from bintally.training.replay import record
@@ -70,11 +70,6 @@ class Teachers:
             for teacher in self._teachers
         ]
 
-    def compile(self) -> None:
-        """Compiles their networks, as the student's."""
-        for teacher in self._teachers:
-            teacher.network.compile()
-
     @torch.no_grad()
     def record(self, sample_nchw: Tensor, *, bf16: bool) -> None:
         """Has their networks replay what they do to a batch like this one."""
@@ -115,15 +110,10 @@ def _recipe_and_prior(place: Path) -> tuple[Recipe, dict[str, float]]:
         card = Bundle.open(place).card
         return Recipe.of(card.recipe, where=str(place / CARD)), card.train_prior
     try:
-        recipe, report = _json(place / "recipe.json"), _json(place / "run.json")
-        return Recipe.of(recipe, where=str(place / "recipe.json")), dict(report["train_prior"])
-    except (OSError, ValueError, KeyError) as error:
+        recipe, report = read_run(place)
+    except CheckpointError as error:
         raise BackboneError(
-            f"The teacher {place} is neither a finished run nor a bundle: {error}.",
+            f"The teacher {place} is neither a finished run nor a bundle.",
             hint="teacher.runs wants folders that `bintally train` or `export` finished.",
         ) from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_bytes())
-    return value
+    return recipe, report.train_prior
