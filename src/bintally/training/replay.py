@@ -1,6 +1,6 @@
 """A network's kernels, recorded once and replayed each step (CUDA graphs).
 
-A DenseNet-169 is two thousand small kernels a step: a large GPU finishes each before Python has sent the next.
+A DenseNet-169 is hundreds of layers of small kernels: sent one by one from Python, they can leave a large GPU waiting.
 """
 
 from contextlib import ExitStack
