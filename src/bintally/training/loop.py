@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from bintally.artifacts import write_bytes
 from bintally.errors import CheckpointError
-from bintally.progress import Task
+from bintally.progress import Progress, Task
 from bintally.training.dataset import EpochBatches
 from bintally.training.module import CountModule
 from bintally.training.recipe import LoopSettings
@@ -140,10 +140,10 @@ class Keeper(Callback):
 
 
 class Reporting(Callback):
-    """Tells our `Progress` what Lightning does: steps, loss, and each epoch's figures."""
+    """Tells our `Progress` what Lightning does: steps and loss on the bar, a line for each epoch."""
 
-    def __init__(self, task: Task, watch: LossWatch) -> None:
-        self._task, self._watch = task, watch
+    def __init__(self, progress: Progress, task: Task, watch: LossWatch, keeper: Keeper) -> None:
+        self._progress, self._task, self._watch, self._keeper = progress, task, watch, keeper
         self._judged = ""
 
     def on_train_batch_end(
@@ -156,8 +156,12 @@ class Reporting(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One more epoch."""
-        figures = trainer.callback_metrics
-        self._judged = f", val {float(figures['accuracy']):.1%}"
+        row = self._keeper.history[-1]
+        self._judged = f", val {row['accuracy']:.1%}"
+        self._progress.say(
+            f"  epoch {row['epoch']:.0f} of {trainer.max_epochs}: loss {row['train_loss']:.3f}; val log loss "
+            f"{row['log_loss']:.3f}, right {row['accuracy']:.1%} ({row['seconds']:.0f} s)"
+        )
 
 
 def fit(
@@ -169,6 +173,7 @@ def fit(
     folder: Path,
     settings: LoopSettings,
     clip_norm: float,
+    progress: Progress,
     task: Task,
 ) -> tuple[Keeper, int]:
     """Trains until done or stopped early, going on from `folder`'s last checkpoint if there is one.
@@ -181,7 +186,7 @@ def fit(
     """
     watch = LossWatch()
     keeper = Keeper(folder, settings, watch)
-    callbacks: list[Callback] = [keeper, Reporting(task, watch)]
+    callbacks: list[Callback] = [keeper, Reporting(progress, task, watch, keeper)]  # in this order: figures first
     last = folder / LAST
     done = 0
     if last.is_file():

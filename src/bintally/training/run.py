@@ -26,6 +26,7 @@ from bintally.config import Config
 from bintally.errors import CheckpointError
 from bintally.progress import SILENT, Progress
 from bintally.settings import cpu_count
+from bintally.training.allocator import keep_freed_memory
 from bintally.training.cache import PhotoCache
 from bintally.training.curves import draw_curves
 from bintally.training.dataset import (
@@ -94,6 +95,7 @@ def train(
 def _train(config: TrainConfig, progress: Progress) -> TrainReport:
     started = time.monotonic()
     torch.set_num_threads(config.threads or cpu_count())
+    keep_freed_memory()
     torch.manual_seed(config.recipe.seed)
     plan = Plan.of(config.recipe, config.data)
     _claim(config, plan)
@@ -204,6 +206,7 @@ def _fit(
             folder=folder,
             settings=recipe.loop,
             clip_norm=recipe.optimizer.clip_norm,
+            progress=progress,
             task=task,
         )
     return keeper, resumed_at, batches
