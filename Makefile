@@ -10,7 +10,7 @@ SERVE ?= 1
 WORKSPACE ?= runs/make$(if $(SOURCE),-$(shell printf %s "$(SOURCE)" | cksum | cut -d" " -f1))
 PORT ?= 8080
 
-.PHONY: help install install-dev run test lint soak bench clean
+.PHONY: help install install-dev run test lint soak bench results clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -37,6 +37,9 @@ lint: install-dev  ## ruff, mypy (strict, code and tests), import directions
 
 bench: install-dev  ## every benchmark, figures printed
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+results: install  ## every training behind docs/results.md, with SOURCE=DIR (3 hours on 2 cores), and its table
+	@$(MAKE) --no-print-directory -f tools/results.mk results BIN=$(BIN) SOURCE="$(SOURCE)"
 
 clean:  ## what runs and tests leave behind (not .venv)
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,39 @@
+# The trainings behind docs/results.md, one after the other; `make results SOURCE=DIR` calls this. DIR holds the photos
+# of the benchmark split, laid out like the bucket, with labels.csv. What is done stays done; a killed one goes on.
+BIN ?= .venv/bin
+RUNS ?= runs
+SOURCE ?=
+DATA ?= $(RUNS)/baseline/data
+
+EARLIER := resnet50-sgd-0769 resnet50-sgd-0652 resnet50-frozen-adam resnet50-undersample resnet50-crop-raw \
+  resnet34-scratch
+NAMES := baseline quick again fast $(EARLIER)
+reports = $(patsubst %,$(RUNS)/%/report/metrics.json,$(1))
+
+vpath %.toml recipes recipes/research recipes/research/earlier
+
+.PHONY: results
+.SECONDARY:
+results: $(call reports,$(NAMES))
+	@$(BIN)/python tools/results.py $(RUNS) $(NAMES)
+
+# The first brings the photos; the others share them.
+$(RUNS)/baseline/report/metrics.json: recipes/baseline.toml
+	@$(BIN)/bintally pipeline run $< --source "$(SOURCE)" --workspace $(RUNS)/baseline
+	@touch $@
+
+$(RUNS)/%/run/run.json: %.toml
+	@echo "== $*"
+	@$(BIN)/bintally train $< --data $(DATA) --out $(@D)
+	@touch $@
+
+$(RUNS)/%/bundle/card.json: $(RUNS)/%/run/run.json
+	@$(BIN)/bintally export $(<D) --data $(DATA) --out $(@D)
+
+$(RUNS)/%/report/metrics.json: $(RUNS)/%/bundle/card.json
+	@$(BIN)/bintally evaluate $(<D) --data $(DATA) --out $(@D) --counts 1-5
+
+# Those that follow the baseline's network.
+$(RUNS)/again/run/run.json $(RUNS)/fast/run/run.json: $(RUNS)/baseline/report/metrics.json
+# All learn from its photos.
+$(patsubst %,$(RUNS)/%/run/run.json,quick $(EARLIER)): | $(RUNS)/baseline/report/metrics.json
