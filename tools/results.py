@@ -47,7 +47,13 @@ def _figures(folder: Path, report: EvaluationReport) -> list[str]:
     calibration = f"{report.calibration.ece:.3f} (chance: up to {report.calibration.ece_if_calibrated:.3f})"
     learnt = f"{run.train_photos:,} x {len(run.history)}"
     told = [_told(report.figures[key]) for key in ("accuracy", "rmse", "log_loss")]
-    return [f"{val.value:.3f}", *told, calibration, learnt, f"{sum(row['seconds'] for row in run.history) / 60:.0f} min"]
+    return [
+        f"{val.value:.3f}",
+        *told,
+        calibration,
+        learnt,
+        f"{sum(row['seconds'] for row in run.history) / 60:.0f} min",
+    ]
 
 
 def _told(figure: Figure) -> str:
