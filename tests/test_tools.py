@@ -26,7 +26,7 @@ def _tool(name: str) -> ModuleType:
 
 
 def _table(runs: Path, *names: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "tools" / "results.py", runs, *names]
+    command = [sys.executable, str(ROOT / "tools" / "results.py"), str(runs), *names]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -32,7 +32,9 @@ def main() -> None:
     print(_row(HEAD), _row(["---"] * len(HEAD)), sep="\n")
     for blind in first.blind:
         accuracy, rmse = (f"{blind.figures[key]:.3f}" for key in ("accuracy", "rmse"))
-        print(_row([f"blind: {blind.source}, {blind.count}", "", accuracy, rmse, "", "", "", ""]))
+        print(
+            _row([f"blind: always {blind.count}, the commonest of {blind.source}", "", accuracy, rmse, "", "", "", ""])
+        )
     for name, report in reports.items():
         print(_row([f"`{name}`", *_figures(asked.runs / name, report)]))
 
