@@ -121,6 +121,13 @@ def _export(job: Job, progress: Progress) -> Any:
     return export(run=job.run, data=job.data, out=job.bundle, recipe=job.recipe, name=name, progress=progress)
 
 
+def _export_state(recipe: Recipe) -> dict[str, Any]:
+    """What export decides by; runs that stand beside this one's by their weights."""
+    state = recipe.model_dump(mode="json", include={"name", "export", "evaluate"})
+    others = [run / WEIGHTS for run in recipe.export.ensemble]
+    return state | {"weights": [sha256_of(path) for path in others if path.is_file()]}
+
+
 def _evaluate(job: Job, progress: Progress) -> Any:
     settings = job.recipe.evaluate.model_dump()
     return evaluate(bundle=job.bundle, data=job.data, out=job.report, progress=progress, **settings)
@@ -176,7 +183,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         "export",
         inputs=lambda job: [job.data / SPLIT, job.run / RUN, job.run / WEIGHTS],
-        settings=lambda job: job.recipe.model_dump(mode="json", include={"name", "export", "evaluate"}),
+        settings=lambda job: _export_state(job.recipe),
         work=_export,
         outputs=lambda job: [job.bundle / MODEL, job.bundle / CARD],
         code=(

@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 
 from bintally.bundle import Bundle
 from bintally.counting.counter import Counter
-from bintally.errors import BackboneError, CheckpointError, ManifestError, UsageError
+from bintally.errors import BackboneError, CheckpointError, ManifestError, ModelError, TrainingError, UsageError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.export import ExportReport, export
 from bintally.training.finished import read_run
 from bintally.training.network import WEIGHTS, earlier_weights
 from bintally.training.onnx_file import backbone_weights
+from bintally.training.recipe import Recipe
 from bintally.training.run import train
 from tests.training.conftest import tiny_recipe
 
@@ -109,6 +110,47 @@ def test_the_card_names_weights_without_this_machines_folders(run: Path, data: P
     (trained_so / "recipe.json").write_text(json.dumps(dumped))
     card = Bundle.open(Path(export(run=trained_so, data=data, out=tmp_path / "b").bundle)).card
     assert card.recipe["network"]["weights"] == ["backbone.safetensors", "none"]
+
+
+@pytest.fixture(scope="module")
+def other_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("other") / "run"
+    train(recipe=tiny_recipe(loop={"epochs": 1}), data=data, out=folder, seed=7)
+    return folder
+
+
+@pytest.mark.parametrize("store", ["float16", "int8"])
+def test_an_ensemble_is_one_graph_of_all_its_runs(
+    store: str, run: Path, other_run: Path, exported: ExportReport, data: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(export={"ensemble": (other_run,), "store": store})
+    report = export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe)
+    model, first = Path(report.bundle) / "model.onnx", Path(exported.bundle) / "model.onnx"
+    assert report.max_difference < report.accepted_difference  # against torch, with both networks
+    assert Bundle.open(Path(report.bundle)).card.recipe["export"]["ensemble"] == [f"{other_run.parent.name}/run"]
+    names = {tensor.name for tensor in onnx.load(model).graph.initializer}
+    of_first = {name.removeprefix("network.") for name in names if name.startswith("network.backbone.")}
+    of_other = {name.removeprefix("others.0.") for name in names if name.startswith("others.0.backbone.")}
+    assert of_first == of_other
+    assert backbone_weights(model).keys() == backbone_weights(first).keys()  # what training goes on from
+
+
+def test_a_bundle_of_several_networks_teaches_nobody(run: Path, other_run: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(export={"ensemble": (other_run,)})
+    bundle = Path(export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe).bundle)
+    with pytest.raises(TrainingError, match="averages several networks"):
+        train(recipe=tiny_recipe(teacher={"runs": (bundle,)}), data=data, out=tmp_path / "student")
+
+
+def test_runs_of_other_counts_make_no_ensemble(run: Path, data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "run"
+    train(recipe=_of_counts("1-5"), data=data, out=other)
+    with pytest.raises(ModelError, match="other photos or counts"):
+        export(run=run, data=data, out=tmp_path / "b", recipe=tiny_recipe(export={"ensemble": (other,)}))
+
+
+def _of_counts(counts: str) -> Recipe:
+    return tiny_recipe(loop={"epochs": 1}).model_copy(update={"counts": counts})
 
 
 def test_only_a_bundle_is_replaced(run: Path, data: Path) -> None:

@@ -20,7 +20,7 @@ from bintally.training.network import CountNetwork, build_network
 from bintally.training.onnx_file import BACKBONE, backbone_weights, onnx_bytes, onnx_graph, rounded_to_int8
 from bintally.training.quantize import nodes_on_maps, quantized
 from bintally.training.recipe import NetworkSettings
-from bintally.training.servable import Familiar, Servable
+from bintally.training.servable import Familiar, Member, Servable
 
 PX = 64
 PHOTOS_NHWC = np.random.default_rng(0).integers(0, 256, (12, PX, PX, 3), dtype=np.uint8)
@@ -46,7 +46,7 @@ def servable(network: CountNetwork) -> Servable:
     known_nhwc = np.random.default_rng(1).integers(0, 256, (200, PX, PX, 3), dtype=np.uint8)
     with torch.no_grad():
         familiar = Familiar.fit(network.look(torch.from_numpy(known_nhwc).permute(0, 3, 1, 2))[1])
-    return Servable(network, prior_ratio_k=torch.ones(7), temperature=1.0, flip=True, familiar=familiar).eval()
+    return Servable([Member(network, torch.ones(7))], temperature=1.0, flip=True, familiar=familiar).eval()
 
 
 @pytest.fixture(scope="module")

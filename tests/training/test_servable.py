@@ -3,20 +3,27 @@ import torch
 
 from bintally.training.network import build_network
 from bintally.training.recipe import NetworkSettings
-from bintally.training.servable import Familiar, Servable, corrected, fit_temperature
+from bintally.training.servable import Familiar, Member, Servable, corrected, fit_temperature
 
 
 def test_correction_by_hand() -> None:
     logits_vnk = torch.log(torch.tensor([[[0.5, 0.5]], [[0.7, 0.3]]]))
-    found = corrected(logits_vnk, torch.tensor([1.0, 2.0]), 1.0)
+    found = corrected(logits_vnk[None], torch.tensor([[1.0, 2.0]]), 1.0)
     assert torch.allclose(found, torch.tensor([[0.6, 0.8]]) / 1.4)
+
+
+def test_networks_are_averaged_after_their_own_corrections() -> None:
+    first, second = torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.8])
+    logits_mvnk = torch.stack([first, second]).log()[:, None, None]
+    found = corrected(logits_mvnk, torch.tensor([[1.0, 3.0], [1.0, 1.0]]), 1.0)
+    assert torch.allclose(found, (torch.tensor([[0.25, 0.75]]) + second) / 2)
 
 
 def test_temperature_of_overconfident_logits_is_found() -> None:
     generator = torch.Generator().manual_seed(0)
     logits_nk = torch.randn(20_000, 5, generator=generator)
     labels_n = torch.multinomial(logits_nk.softmax(dim=1), 1, generator=generator)[:, 0]
-    assert fit_temperature(3 * logits_nk[None], labels_n, torch.ones(5)) == pytest.approx(3, rel=0.05)
+    assert fit_temperature(3 * logits_nk[None, None], labels_n, torch.ones(1, 5)) == pytest.approx(3, rel=0.05)
 
 
 def test_novelty_is_one_for_the_known_and_large_for_the_strange() -> None:
@@ -37,9 +44,33 @@ def test_novelty_is_the_definition_written_out() -> None:
     assert familiar.novelty(photo_t[None]).item() == pytest.approx(float(0.5 * (typical + left)), rel=1e-3)
 
 
+def _random_member(seed: int) -> Member:
+    torch.manual_seed(seed)
+    network, _ = build_network(NetworkSettings.of({"backbone": "test_resnet", "weights": "none"}), 7)
+    with torch.no_grad():
+        network.head().weight.mul_(20)  # type: ignore[operator]  # timm's heads have no common type
+    return Member(network, torch.rand(7) + 0.5)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_several_networks_say_the_mean_of_what_each_says(flip: bool) -> None:
+    members = [_random_member(seed) for seed in range(3)]
+    photos_nhwc = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8)
+
+    def answer(*chosen: Member) -> torch.Tensor:
+        [probabilities_nk] = Servable(chosen, temperature=1.3, flip=flip, familiar=None).eval()(photos_nhwc)
+        found: torch.Tensor = probabilities_nk
+        return found
+
+    with torch.inference_mode():
+        alone_mnk = torch.stack([answer(member) for member in members])
+        assert (alone_mnk[0] - alone_mnk[1]).abs().max() > 0.01
+        assert torch.allclose(answer(*members), alone_mnk.mean(dim=0), atol=1e-5)
+
+
 def test_mirrored_photos_get_the_same_answer() -> None:
     network, _ = build_network(NetworkSettings.of({"backbone": "test_resnet", "weights": "none"}), 7)
-    servable = Servable(network, prior_ratio_k=torch.ones(7), temperature=1.3, flip=True, familiar=None).eval()
+    servable = Servable([Member(network, torch.ones(7))], temperature=1.3, flip=True, familiar=None).eval()
     photos_nhwc = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
     with torch.inference_mode():
         [plain_nk], [mirrored_nk] = servable(photos_nhwc), servable(photos_nhwc.flip(2))

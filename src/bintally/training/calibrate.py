@@ -1,10 +1,10 @@
-"""What val and train say about a trained network, before it may answer: how sure, how many counts, what is a bin.
+"""What val and train say about trained networks, before they may answer: how sure, how many counts, what is a bin.
 
-Shapes: logits_vnk float [V, N, K], V views of N photos; textures_nt float [N, T].
+Shapes: logits_mvnk float [M, V, N, K], M networks on V views of N photos; textures_nt float [N, T].
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,10 +20,9 @@ from bintally.errors import ModelError
 from bintally.progress import Progress
 from bintally.training.cache import PhotoCache
 from bintally.training.dataset import labels_of
-from bintally.training.finished import TrainReport
 from bintally.training.network import CountNetwork
 from bintally.training.recipe import ExportSettings, Recipe
-from bintally.training.servable import Familiar, corrected, fit_temperature
+from bintally.training.servable import Familiar, Member, corrected, fit_temperature
 
 BATCH: Final = 32
 
@@ -51,14 +50,13 @@ class Calibration:
     set_threshold: float
 
 
-def calibrate(
-    network: CountNetwork, recipe: Recipe, report: TrainReport, train: Photos, val: Photos, progress: Progress
-) -> Calibration:
-    """Temperature, sets and the novelty threshold from val; what a bin looks like from train."""
-    total = train.table.height + val.table.height * (1 + recipe.export.flip_averaging)
+def calibrate(members: Sequence[Member], recipe: Recipe, train: Photos, val: Photos, progress: Progress) -> Calibration:
+    """Temperature, sets and the novelty threshold from val; what a bin looks like, to the first member, from train."""
+    views = (False, True) if recipe.export.flip_averaging else (False,)
+    total = train.table.height + val.table.height * len(views) * len(members)
     with progress.task("calibrate", total=total, unit="photos") as task, torch.no_grad():
 
-        def look(photos: Photos, *, mirrored: bool) -> tuple[Tensor, Tensor]:
+        def look(network: CountNetwork, photos: Photos, *, mirrored: bool) -> tuple[Tensor, Tensor]:
             seen = []
             for pixels_nchw in photos.batches():
                 seen.append(network.look(pixels_nchw.flip(3) if mirrored else pixels_nchw))
@@ -66,14 +64,19 @@ def calibrate(
             features, textures = zip(*seen, strict=True)
             return torch.cat(features), torch.cat(textures)
 
-        familiar = Familiar.fit(look(train, mirrored=False)[1])
-        seen = [look(val, mirrored=view) for view in ([False, True] if recipe.export.flip_averaging else [False])]
-        logits_vnk = network.head()(torch.stack([features_nf for features_nf, _ in seen]))
-        novelty_n = familiar.novelty(seen[0][1])
-    labels_n = torch.from_numpy(labels_of(val.table, report.keys))
-    ratio_k = prior_ratio(report)
-    temperature = fit_temperature(logits_vnk, labels_n, ratio_k)
-    probabilities_nk = corrected(logits_vnk, ratio_k, temperature).numpy()
+        familiar = Familiar.fit(look(members[0].network, train, mirrored=False)[1])
+        seen_mv = [[look(member.network, val, mirrored=view) for view in views] for member in members]
+        logits_mvnk = torch.stack(
+            [
+                member.network.head()(torch.stack([features_nf for features_nf, _ in seen_v]))
+                for member, seen_v in zip(members, seen_mv, strict=True)
+            ]
+        )
+        novelty_n = familiar.novelty(seen_mv[0][0][1])
+    labels_n = torch.from_numpy(labels_of(val.table, recipe.count_keys))
+    ratio_mk = torch.stack([member.prior_ratio_k for member in members])
+    temperature = fit_temperature(logits_mvnk, labels_n, ratio_mk)
+    probabilities_nk = corrected(logits_mvnk, ratio_mk, temperature).numpy()
     return Calibration(
         temperature=temperature,
         familiar=familiar,
@@ -94,8 +97,3 @@ def refitted(calibration: Calibration, bundle: Path, val: Photos, settings: Expo
         novelty_threshold=float(np.quantile(novelty_n, settings.known_share)),
         set_threshold=fit_set_threshold(probabilities_nk, labels_of(val.table, counter.keys), settings.set_coverage),
     )
-
-
-def prior_ratio(report: TrainReport) -> Tensor:
-    """The mix of counts to answer for over the one that was trained on [K]."""
-    return torch.tensor([report.target_prior[key] / report.train_prior[key] for key in report.keys])

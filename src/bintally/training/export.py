@@ -26,14 +26,14 @@ from bintally.manifest import SPLIT, Manifest
 from bintally.progress import SILENT, Progress
 from bintally.settings import cpu_count
 from bintally.training.cache import PhotoCache
-from bintally.training.calibrate import Calibration, Photos, calibrate, prior_ratio, refitted
+from bintally.training.calibrate import Calibration, Photos, calibrate, refitted
 from bintally.training.dataset import labels_of
 from bintally.training.finished import TrainReport, read_run
 from bintally.training.network import WEIGHTS, build_network, load_weights, read_weights
 from bintally.training.onnx_file import onnx_bytes, onnx_graph
 from bintally.training.plan import target_prior
 from bintally.training.recipe import ExportSettings, Recipe
-from bintally.training.servable import Servable
+from bintally.training.servable import Member, Servable
 
 FAMILIAR_PHOTOS: Final = 1000
 """Training photos that say what a bin looks like; the estimate hardly moves beyond."""
@@ -102,9 +102,6 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     torch.set_num_threads(config.threads or cpu_count())
     _check_place(config.out)
     recipe, report, manifest = _read(config)
-    network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
-    load_weights(network, read_weights(config.run / WEIGHTS), str(config.run / WEIGHTS), strict=True)
-    network = network.to(memory_format=torch.channels_last).eval()
     train, val = (
         Photos(table, PhotoCache.build(config.data, table, px=recipe.export.px or recipe.input.px, progress=progress))
         for table in (
@@ -113,10 +110,10 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
         )
     )
     report = msgspec.structs.replace(report, target_prior=_target_prior(recipe, report, val.table))
-    fitted = calibrate(network, recipe, report, train, val, progress)
+    members = [_member(folder, report) for folder in (config.run, *recipe.export.ensemble)]
+    fitted = calibrate(members, recipe, train, val, progress)
     servable = Servable(
-        network,
-        prior_ratio_k=prior_ratio(report),
+        members,
         temperature=fitted.temperature,
         flip=recipe.export.flip_averaging,
         familiar=fitted.familiar,
@@ -165,6 +162,25 @@ def _read(config: ExportConfig) -> tuple[Recipe, TrainReport, Manifest]:
             hint="Name that data folder, or train again: val must not hold photos that were trained on.",
         )
     return recipe, report, manifest
+
+
+def _member(folder: Path, exported: TrainReport) -> Member:
+    """The network of one run of an ensemble, for the mix of counts that `exported` is to answer for.
+
+    Raises:
+        ModelError: it was trained on other photos, or on other counts.
+        CheckpointError, BackboneError: no finished run, or not whole.
+    """
+    recipe, report = read_run(folder)
+    if (report.dataset, report.keys) != (exported.dataset, exported.keys):
+        raise ModelError(
+            f"{folder} was trained on other photos or counts than {exported.run}.",
+            hint="export.ensemble wants runs on one data folder with one `counts`: else val is no judge of them.",
+        )
+    network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
+    load_weights(network, read_weights(folder / WEIGHTS), str(folder / WEIGHTS), strict=True)
+    ratio_k = torch.tensor([exported.target_prior[key] / report.train_prior[key] for key in report.keys])
+    return Member(network.to(memory_format=torch.channels_last).eval(), ratio_k)
 
 
 def _familiar_photos(train: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -287,6 +303,21 @@ def _card(config: ExportConfig, recipe: Recipe, report: TrainReport, fitted: Cal
 
 
 def _portable(recipe: Recipe) -> Recipe:
-    """The recipe without this machine's folders: weights by their files' names, as $BINTALLY_WEIGHTS finds them."""
-    network = recipe.network.model_copy(update={"weights": tuple(Path(entry).name for entry in recipe.network.weights)})
-    return recipe.model_copy(update={"network": network})
+    """The recipe without this machine's folders.
+
+    Weights go by their files' names, as $BINTALLY_WEIGHTS finds them; runs and bundles by their paths' last two parts.
+    """
+    network, teacher, settings = recipe.network, recipe.teacher, recipe.export
+    start = network.start and _last_parts(network.start)
+    weights = tuple(Path(entry).name for entry in network.weights)
+    return recipe.model_copy(
+        update={
+            "network": network.model_copy(update={"weights": weights, "start": start}),
+            "teacher": teacher.model_copy(update={"runs": tuple(map(_last_parts, teacher.runs))}),
+            "export": settings.model_copy(update={"ensemble": tuple(map(_last_parts, settings.ensemble))}),
+        }
+    )
+
+
+def _last_parts(path: Path) -> Path:
+    return Path(*path.resolve().parts[-2:])

@@ -114,7 +114,7 @@ def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, store: Store) -> l
         return []
     values, name = numpy_helper.to_array(tensor), tensor.name
     # What tells a bin from a face stays float16: its basis must stay orthonormal (servable.Familiar).
-    if store == "int8" and name.startswith(BACKBONE) and values.ndim > 1:
+    if store == "int8" and ".backbone." in name and values.ndim > 1:
         rounded, scale = rounded_to_int8(values)
         smaller = [numpy_helper.from_array(rounded, name + _INT8), numpy_helper.from_array(scale, name + _SCALE)]
         # Not DequantizeLinear: ONNX Runtime never folds it (it waits for a quantized product), computes it for every

@@ -182,6 +182,11 @@ class ExportSettings(Config):
         default="float32",
         description="int8: convolutions in INT8, ranges taken from training photos; training can't go on from it.",
     )
+    ensemble: tuple[Path, ...] = Field(
+        default=(),
+        description="Other finished runs on the same photos and counts whose answers are averaged with this one's; "
+        "relative to the recipe. All see photos at the bundle's size.",
+    )
 
 
 class Recipe(Config):
@@ -254,7 +259,9 @@ class Recipe(Config):
             }
         )
         teacher = recipe.teacher.model_copy(update={"runs": tuple(path.parent / run for run in recipe.teacher.runs)})
-        return recipe.model_copy(update={"network": network, "fetch": fetch, "teacher": teacher})
+        others = tuple(path.parent / run for run in recipe.export.ensemble)
+        export = recipe.export.model_copy(update={"ensemble": others})
+        return recipe.model_copy(update={"network": network, "fetch": fetch, "teacher": teacher, "export": export})
 
 
 def _beside(recipe: Path, entry: str) -> str:

@@ -1,8 +1,10 @@
 """What is exported: everything between a photo's pixels and a distribution, as one graph.
 
-Shapes: photos uint8 [N, H, W, 3]; textures_nt float [N, T]; logits_vnk, probabilities_nk float; novelty_n float [N].
+Shapes: photos uint8 [N, H, W, 3]; textures_nt float [N, T]; logits_mvnk float, of M networks for V views of N photos;
+probabilities_nk float; novelty_n float [N].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,21 +56,31 @@ class Familiar:
         return 0.5 * (typical_n + left_n / self.residual_scale)
 
 
-class Servable(nn.Module):
-    """A trained network as it serves: normalisation, flip averaging, temperature, prior correction, novelty."""
+@dataclass(frozen=True)
+class Member:
+    """One of the networks whose answers are averaged, and the mix of counts to answer for over its own [K]."""
 
+    network: CountNetwork
     prior_ratio_k: Tensor
+
+
+class Servable(nn.Module):
+    """Trained networks as they serve: normalisation, flip averaging, temperature, prior correction, mean, novelty.
+
+    `network` is the first of them; it alone tells what looks like a bin.
+    """
+
+    prior_ratio_mk: Tensor
     familiar_mean_t: Tensor
     familiar_whitening_td: Tensor
     familiar_basis_td: Tensor
     familiar_residual_scale: Tensor
 
-    def __init__(
-        self, network: CountNetwork, *, prior_ratio_k: Tensor, temperature: float, flip: bool, familiar: Familiar | None
-    ) -> None:
+    def __init__(self, members: Sequence[Member], *, temperature: float, flip: bool, familiar: Familiar | None) -> None:
         super().__init__()
-        self.network = network
-        self.register_buffer("prior_ratio_k", prior_ratio_k)
+        self.network = members[0].network
+        self.others = nn.ModuleList([member.network for member in members[1:]])
+        self.register_buffer("prior_ratio_mk", torch.stack([member.prior_ratio_k for member in members]))
         self._temperature, self._flip, self._familiar = temperature, flip, familiar
         if familiar is not None:
             for name in ("mean_t", "whitening_td", "basis_td", "residual_scale"):
@@ -80,12 +92,14 @@ class Servable(nn.Module):
         # One pass over both views: two passes would put every layer into the graph twice, and loading it takes 1.75x as
         # long (DenseNet-169, measured side by side).
         views = [pixels_nchw, pixels_nchw.flip(3)] if self._flip else [pixels_nchw]
-        features_mf, textures_mt = self.network.look(torch.cat(views))
-        logits_vnk = self.network.head()(features_mf).unflatten(0, (len(views), -1))
-        probabilities_nk = corrected(logits_vnk, self.prior_ratio_k, self._temperature)
+        seen = torch.cat(views)
+        features, textures = self.network.look(seen)
+        logits = torch.stack([self.network.head()(features), *(other(seen) for other in self.others)])
+        logits_mvnk = logits.view(len(logits), len(views), -1, logits.shape[2])
+        probabilities_nk = corrected(logits_mvnk, self.prior_ratio_mk, self._temperature)
         if self._familiar is None:
             return (probabilities_nk,)
-        return probabilities_nk, self._registered().novelty(textures_mt[: photos.shape[0]])
+        return probabilities_nk, self._registered().novelty(textures[: photos.shape[0]])
 
     def _registered(self) -> Familiar:
         """The buffers, so that the graph holds them by name."""
@@ -94,21 +108,22 @@ class Servable(nn.Module):
         )
 
 
-def corrected(logits_vnk: Tensor, prior_ratio_k: Tensor, temperature: float) -> Tensor:
-    """Distributions [N, K] from the logits of V views of each photo: softened, averaged, corrected for the prior.
+def corrected(logits_mvnk: Tensor, prior_ratio_mk: Tensor, temperature: float) -> Tensor:
+    """Distributions [N, K] from what M networks say of V views.
 
+    Each network's answers are softened, averaged over views and corrected for its prior; then networks are averaged.
     The correction is Saerens et al. 2002: multiply by target prior / train prior, and normalise.
     """
-    scores_nk = torch.softmax(logits_vnk / temperature, dim=2).mean(dim=0) * prior_ratio_k
-    return scores_nk / scores_nk.sum(dim=1, keepdim=True)
+    scores_mnk = torch.softmax(logits_mvnk / temperature, dim=3).mean(dim=1) * prior_ratio_mk[:, None]
+    return (scores_mnk / scores_mnk.sum(dim=2, keepdim=True)).mean(dim=0)
 
 
-def fit_temperature(logits_vnk: Tensor, labels_n: Tensor, prior_ratio_k: Tensor) -> float:
+def fit_temperature(logits_mvnk: Tensor, labels_n: Tensor, prior_ratio_mk: Tensor) -> float:
     """The temperature that gives the least log loss, within [0.3, 5] (Guo et al. 2017, arXiv:1706.04599)."""
     candidates: list[float] = torch.logspace(-0.5229, 0.699, 200).tolist()
 
     def log_loss(temperature: float) -> float:
-        probabilities_nk = corrected(logits_vnk, prior_ratio_k, temperature)
+        probabilities_nk = corrected(logits_mvnk, prior_ratio_mk, temperature)
         return float(-probabilities_nk.gather(1, labels_n[:, None]).clamp(min=1e-12).log().mean())
 
     return min(candidates, key=log_loss)

@@ -108,7 +108,13 @@ def _recipe_and_prior(place: Path) -> tuple[Recipe, dict[str, float]]:
     """Recipe and mix of counts of a finished run or of a bundle."""
     if (place / CARD).is_file():
         card = Bundle.open(place).card
-        return Recipe.of(card.recipe, where=str(place / CARD)), card.train_prior
+        recipe = Recipe.of(card.recipe, where=str(place / CARD))
+        if others := recipe.export.ensemble:
+            raise TrainingError(
+                f"The teacher {place} averages several networks, and a bundle tells only the first one's recipe.",
+                hint=f"Name the runs it was exported from; beside its own: {', '.join(map(str, others))}.",
+            )
+        return recipe, card.train_prior
     try:
         recipe, report = read_run(place)
     except CheckpointError as error:
