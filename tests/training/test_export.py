@@ -115,7 +115,7 @@ def test_the_card_names_weights_without_this_machines_folders(run: Path, data: P
 @pytest.fixture(scope="module")
 def other_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other") / "run"
-    train(recipe=tiny_recipe(loop={"epochs": 1}), data=data, out=folder, seed=7)
+    train(recipe=tiny_recipe(loop={"epochs": 1}, input={"px": 48}), data=data, out=folder, seed=7)
     return folder
 
 

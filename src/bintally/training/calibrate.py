@@ -20,7 +20,6 @@ from bintally.errors import ModelError
 from bintally.progress import Progress
 from bintally.training.cache import PhotoCache
 from bintally.training.dataset import labels_of
-from bintally.training.network import CountNetwork
 from bintally.training.recipe import ExportSettings, Recipe
 from bintally.training.servable import Familiar, Member, corrected, fit_temperature
 
@@ -56,22 +55,17 @@ def calibrate(members: Sequence[Member], recipe: Recipe, train: Photos, val: Pho
     total = train.table.height + val.table.height * len(views) * len(members)
     with progress.task("calibrate", total=total, unit="photos") as task, torch.no_grad():
 
-        def look(network: CountNetwork, photos: Photos, *, mirrored: bool) -> tuple[Tensor, Tensor]:
+        def look(member: Member, photos: Photos, *, mirrored: bool) -> tuple[Tensor, Tensor]:
             seen = []
             for pixels_nchw in photos.batches():
-                seen.append(network.look(pixels_nchw.flip(3) if mirrored else pixels_nchw))
+                seen.append(member.look(pixels_nchw.flip(3) if mirrored else pixels_nchw))
                 task.advance(len(pixels_nchw))
-            features, textures = zip(*seen, strict=True)
-            return torch.cat(features), torch.cat(textures)
+            logits, textures = zip(*seen, strict=True)
+            return torch.cat(logits), torch.cat(textures)
 
-        familiar = Familiar.fit(look(members[0].network, train, mirrored=False)[1])
-        seen_mv = [[look(member.network, val, mirrored=view) for view in views] for member in members]
-        logits_mvnk = torch.stack(
-            [
-                member.network.head()(torch.stack([features_nf for features_nf, _ in seen_v]))
-                for member, seen_v in zip(members, seen_mv, strict=True)
-            ]
-        )
+        familiar = Familiar.fit(look(members[0], train, mirrored=False)[1])
+        seen_mv = [[look(member, val, mirrored=view) for view in views] for member in members]
+        logits_mvnk = torch.stack([torch.stack([logits_nk for logits_nk, _ in seen_v]) for seen_v in seen_mv])
         novelty_n = familiar.novelty(seen_mv[0][0][1])
     labels_n = torch.from_numpy(labels_of(val.table, recipe.count_keys))
     ratio_mk = torch.stack([member.prior_ratio_k for member in members])

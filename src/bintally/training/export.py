@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -110,7 +111,9 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
         )
     )
     report = msgspec.structs.replace(report, target_prior=_target_prior(recipe, report, val.table))
-    members = [_member(folder, report) for folder in (config.run, *recipe.export.ensemble)]
+    # The first sees photos as the bundle does, even if larger than in training; the others at the size they know.
+    first = replace(_member(config.run, report), px=None)
+    members = [first, *(_member(run, report) for run in recipe.export.ensemble)]
     fitted = calibrate(members, recipe, train, val, progress)
     servable = Servable(
         members,
@@ -180,7 +183,7 @@ def _member(folder: Path, exported: TrainReport) -> Member:
     network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
     load_weights(network, read_weights(folder / WEIGHTS), str(folder / WEIGHTS), strict=True)
     ratio_k = torch.tensor([exported.target_prior[key] / report.train_prior[key] for key in report.keys])
-    return Member(network.to(memory_format=torch.channels_last).eval(), ratio_k)
+    return Member(network.to(memory_format=torch.channels_last).eval(), ratio_k, recipe.input.px)
 
 
 def _familiar_photos(train: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import group_parameters
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from bintally.bundle import MODEL
 from bintally.errors import BackboneError, did_you_mean
@@ -79,6 +80,13 @@ class CountNetwork(nn.Module):
         """Logits [N, K] of raw pixels."""
         logits_nk: Tensor = self.head()(self.features(pixels_nchw))
         return logits_nk
+
+
+def at_side(pixels_nchw: Tensor, px: int) -> Tensor:
+    """Photos brought from the size they have to [N, 3, px, px], for a network that was trained on those."""
+    if pixels_nchw.shape[2:] == (px, px):
+        return pixels_nchw
+    return interpolate(pixels_nchw.float(), (px, px), mode="bilinear", antialias=True)
 
 
 def _channel_means(maps: Tensor, channels: int) -> Tensor:

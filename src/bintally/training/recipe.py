@@ -185,7 +185,7 @@ class ExportSettings(Config):
     ensemble: tuple[Path, ...] = Field(
         default=(),
         description="Other finished runs on the same photos and counts whose answers are averaged with this one's; "
-        "relative to the recipe. All see photos at the bundle's size.",
+        "relative to the recipe. Each sees photos at its own input.px, resized from what the bundle sees.",
     )
 
 

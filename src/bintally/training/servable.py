@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bintally.training.network import CountNetwork
+from bintally.training.network import CountNetwork, at_side
 
 KEPT_VARIANCE = 0.95
 """Share of the textures' variance whose directions are judged one by one; what is left is judged as a whole."""
@@ -27,8 +27,8 @@ class Familiar:
     """
 
     mean_t: Tensor
-    whitening_td: Tensor  # textures -> D directions with unit variance
-    basis_td: Tensor  # the same directions, orthonormal
+    basis_td: Tensor  # D main directions, orthonormal
+    deviations_d: Tensor  # how far known bins spread along each
     residual_scale: Tensor  # scalar: mean squared residual of known bins
 
     @classmethod
@@ -43,25 +43,34 @@ class Familiar:
         directions = int((explained < KEPT_VARIANCE).sum()) + 1
         basis_td = vectors_tt[:, :directions]
         residual = (centred_nt - centred_nt @ basis_td @ basis_td.T).square().sum(dim=1).mean().clamp(min=1e-12)
-        return cls(
-            mean_t.float(), (basis_td / variances_t[:directions].sqrt()).float(), basis_td.float(), residual.float()
-        )
+        deviations_d = variances_t[:directions].sqrt()
+        return cls(mean_t.float(), basis_td.float(), deviations_d.float(), residual.float())
 
     def novelty(self, textures_nt: Tensor) -> Tensor:
         """How far textures [N, T] are from known bins, [N]; around 1 for a known bin."""
         centred_nt = textures_nt - self.mean_t
-        typical_n = (centred_nt @ self.whitening_td).square().mean(dim=1)
+        along_nd = centred_nt @ self.basis_td
+        typical_n = (along_nd / self.deviations_d).square().mean(dim=1)
         # Pythagoras: the basis is orthonormal, so no [N, T] residual has to be built.
-        left_n = centred_nt.square().sum(dim=1) - (centred_nt @ self.basis_td).square().sum(dim=1)
+        left_n = centred_nt.square().sum(dim=1) - along_nd.square().sum(dim=1)
         return 0.5 * (typical_n + left_n / self.residual_scale)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One of the networks whose answers are averaged, and the mix of counts to answer for over its own [K]."""
+    """One of the networks whose answers are averaged, and the mix of counts to answer for over its own [K].
+
+    With `px`, it sees photos at that side; else as the bundle does.
+    """
 
     network: CountNetwork
     prior_ratio_k: Tensor
+    px: int | None = None
+
+    def look(self, pixels_nchw: Tensor) -> tuple[Tensor, Tensor]:
+        """Its logits [N, K] and the textures [N, T]."""
+        features_nf, textures_nt = self.network.look(pixels_nchw if self.px is None else at_side(pixels_nchw, self.px))
+        return self.network.head()(features_nf), textures_nt
 
 
 class Servable(nn.Module):
@@ -72,18 +81,19 @@ class Servable(nn.Module):
 
     prior_ratio_mk: Tensor
     familiar_mean_t: Tensor
-    familiar_whitening_td: Tensor
     familiar_basis_td: Tensor
+    familiar_deviations_d: Tensor
     familiar_residual_scale: Tensor
 
     def __init__(self, members: Sequence[Member], *, temperature: float, flip: bool, familiar: Familiar | None) -> None:
         super().__init__()
-        self.network = members[0].network
+        self._members = list(members)
+        self.network = members[0].network  # under these names their weights stand in the graph
         self.others = nn.ModuleList([member.network for member in members[1:]])
         self.register_buffer("prior_ratio_mk", torch.stack([member.prior_ratio_k for member in members]))
         self._temperature, self._flip, self._familiar = temperature, flip, familiar
         if familiar is not None:
-            for name in ("mean_t", "whitening_td", "basis_td", "residual_scale"):
+            for name in ("mean_t", "basis_td", "deviations_d", "residual_scale"):
                 self.register_buffer(f"familiar_{name}", getattr(familiar, name))
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
@@ -93,18 +103,18 @@ class Servable(nn.Module):
         # long (DenseNet-169, measured side by side).
         views = [pixels_nchw, pixels_nchw.flip(3)] if self._flip else [pixels_nchw]
         seen = torch.cat(views)
-        features, textures = self.network.look(seen)
-        logits = torch.stack([self.network.head()(features), *(other(seen) for other in self.others)])
+        answers, textures = zip(*(member.look(seen) for member in self._members), strict=True)
+        logits = torch.stack(answers)
         logits_mvnk = logits.view(len(logits), len(views), -1, logits.shape[2])
         probabilities_nk = corrected(logits_mvnk, self.prior_ratio_mk, self._temperature)
         if self._familiar is None:
             return (probabilities_nk,)
-        return probabilities_nk, self._registered().novelty(textures[: photos.shape[0]])
+        return probabilities_nk, self._registered().novelty(textures[0][: photos.shape[0]])
 
     def _registered(self) -> Familiar:
         """The buffers, so that the graph holds them by name."""
         return Familiar(
-            self.familiar_mean_t, self.familiar_whitening_td, self.familiar_basis_td, self.familiar_residual_scale
+            self.familiar_mean_t, self.familiar_basis_td, self.familiar_deviations_d, self.familiar_residual_scale
         )
 
 

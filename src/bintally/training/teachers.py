@@ -10,12 +10,11 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from bintally.bundle import CARD, Bundle
 from bintally.errors import BackboneError, CheckpointError, TrainingError
 from bintally.training.finished import read_run
-from bintally.training.network import CountNetwork, build_network, earlier_weights, load_weights, weights_file
+from bintally.training.network import CountNetwork, at_side, build_network, earlier_weights, load_weights, weights_file
 from bintally.training.recipe import Recipe, TeacherSettings
 from bintally.training.replay import record
 
@@ -30,15 +29,8 @@ class Teacher:
 
     def logits(self, pixels_nchw: Tensor) -> Tensor:
         """What it says [N, K] of photos of any size."""
-        logits_nk: Tensor = self.network(self.resized(pixels_nchw))
+        logits_nk: Tensor = self.network(at_side(pixels_nchw, self.px))
         return logits_nk.float()
-
-    def resized(self, pixels_nchw: Tensor) -> Tensor:
-        """Photos at its own size."""
-        if pixels_nchw.shape[2] == self.px:
-            return pixels_nchw
-        size = (self.px, self.px)
-        return interpolate(pixels_nchw.float(), size, mode="bilinear", antialias=True)
 
 
 class Teachers:
@@ -74,7 +66,7 @@ class Teachers:
     def record(self, sample_nchw: Tensor, *, bf16: bool) -> None:
         """Has their networks replay what they do to a batch like this one."""
         for teacher in self._teachers:
-            record(teacher.network, teacher.resized(sample_nchw), bf16=bf16)
+            record(teacher.network, at_side(sample_nchw, teacher.px), bf16=bf16)
 
     @torch.no_grad()
     def probabilities(self, pixels_nchw: Tensor) -> Tensor:
