@@ -7,7 +7,7 @@ DATA ?= $(RUNS)/baseline/data
 
 EARLIER := resnet50-sgd-0769 resnet50-sgd-0652 resnet50-frozen-adam resnet50-undersample resnet50-crop-raw \
   resnet34-scratch
-NAMES := baseline quick again fast-first fast $(EARLIER)
+NAMES := baseline quick again fast $(EARLIER)
 reports = $(patsubst %,$(RUNS)/%/report/metrics.json,$(1))
 
 vpath %.toml recipes recipes/research recipes/research/earlier
@@ -34,7 +34,6 @@ $(RUNS)/%/report/metrics.json: $(RUNS)/%/bundle/card.json
 	@$(BIN)/bintally evaluate $(<D) --data $(DATA) --out $(@D) --counts 1-5
 
 # Those that follow the baseline's network.
-$(RUNS)/again/run/run.json $(RUNS)/fast-first/run/run.json: $(RUNS)/baseline/report/metrics.json
-$(RUNS)/fast/run/run.json: $(RUNS)/fast-first/run/run.json
+$(RUNS)/again/run/run.json $(RUNS)/fast/run/run.json: $(RUNS)/baseline/report/metrics.json
 # All learn from its photos.
 $(patsubst %,$(RUNS)/%/run/run.json,quick $(EARLIER)): | $(RUNS)/baseline/report/metrics.json
