@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from bintally import cli
 from tests.conftest import ROOT, run_cli
 
 VERBS = ["fetch", "check", "explore", "split", "train", "export", "evaluate", "count", "serve", "pipeline run"]
@@ -29,6 +30,20 @@ def test_a_mistake_is_a_sentence_with_the_next_step_not_a_traceback() -> None:
     assert done.stderr.startswith("error: There is no recipe no-such-recipe.toml.")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("cause", "code"), [(KeyboardInterrupt(), 130), (None, None)])
+def test_ctrl_c_while_a_compiled_module_is_imported_is_ctrl_c(
+    cause: BaseException | None, code: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def importing(**_: object) -> None:
+        raise ImportError("initialization failed") from cause
+
+    monkeypatch.setattr(cli, "app", importing)
+    with pytest.raises(SystemExit if code else ImportError) as caught:
+        cli.main()
+    assert getattr(caught.value, "code", None) == code
+    assert ("Run the same command again" in capsys.readouterr().err) == (code is not None)
 
 
 def test_help_and_count_import_no_torch_and_no_polars() -> None:

@@ -38,8 +38,18 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == STOPPED:  # typer has turned Ctrl-C into this
-            sys.stderr.write("Stopped. Run the same command again to go on where it stopped.\n")
+            _say_stopped()
         raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except ImportError as error:
+        # Ctrl-C while a compiled module is being imported: what the module makes of it is an ImportError.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _say_stopped()
+        sys.exit(STOPPED)
+
+
+def _say_stopped() -> None:
+    sys.stderr.write("Stopped. Run the same command again to go on where it stopped.\n")
