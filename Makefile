@@ -38,7 +38,7 @@ lint: install-dev  ## ruff, mypy (strict, code and tests), import directions
 bench: install-dev  ## every benchmark, figures printed
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-results: install  ## every training behind docs/results.md, with SOURCE=DIR (3 hours on 2 cores), and its table
+results: install  ## every training behind docs/results.md, with SOURCE=DIR (about 4 hours on 2 cores), and its table
 	@$(MAKE) --no-print-directory -f tools/results.mk results BIN=$(BIN) SOURCE="$(SOURCE)"
 
 clean:  ## what runs and tests leave behind (not .venv)
