@@ -1,5 +1,6 @@
 # The trainings behind docs/results.md, one after the other; `make results SOURCE=DIR` calls this. DIR holds the photos
 # of the benchmark split, laid out like the bucket, with labels.csv. What is done stays done; a killed one goes on.
+# Recipes that follow the baseline look for it in runs/: another RUNS needs its bundle there, too.
 BIN ?= .venv/bin
 RUNS ?= runs
 SOURCE ?=

@@ -14,7 +14,16 @@ from bintally.counting.evaluate import METRICS
 from bintally.counting.report import EvaluationReport
 from bintally.training.finished import read_run
 
-HEAD = ("model", "val", "right count", "RMSE, items", "log loss", "calibration error", "photos learnt from", "training")
+HEAD = (
+    "model",
+    "val",
+    "right count",
+    "RMSE, items",
+    "log loss",
+    "calibration error",
+    "photos of train x epochs",
+    "training",
+)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     """Lets large buffers be reused from step to step; whether this C library could be told so.
 
     By default glibc gives every large block back to the system as soon as it is freed, and the next one's pages have to
-    be mapped and zeroed anew: some 200,000 page faults in each step of a DenseNet-169 on 32 photos, up to a quarter of
+    be mapped and zeroed anew: some 200,000 page faults in each step of a DenseNet-169 on 32 photos, over a quarter of
     its time (benchmarks/training.py). The process keeps its largest step's memory until it ends. Other C libraries
     (musl, macOS, Windows) are left as they are.
     """
