@@ -8,7 +8,8 @@ import pytest
 from bintally.bundle import Bundle
 from bintally.data.rendered import render_source
 from bintally.errors import BintallyError, ConfigError, DataError, UsageError
-from bintally.pipeline import STAGES, PipelineReport, run_pipeline, source_state
+from bintally.pipeline import STAGES, Job, PipelineReport, run_pipeline, source_state
+from bintally.training.network import WEIGHTS
 from bintally.training.recipe import Recipe
 from tests.training.conftest import tiny_recipe
 
@@ -65,6 +66,16 @@ def test_a_changed_setting_redoes_its_stage_and_what_follows_from_it(
     assert statuses["train"] == "unchanged"
     assert statuses["evaluate"] == "done"
     assert Bundle.open(copy / "bundle").card.licence == "mine"
+
+
+def test_other_weights_in_an_ensemble_redo_its_export(tmp_path: Path) -> None:
+    export = next(stage for stage in STAGES if stage.name == "export")
+    job = Job(_recipe(export={"ensemble": (tmp_path,)}), "sample", tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"first")
+    before = export.settings(job)
+    assert export.settings(job) == before
+    (tmp_path / WEIGHTS).write_bytes(b"second")
+    assert export.settings(job) != before
 
 
 def test_a_damaged_result_is_made_again(workspace: Path, source: Path, tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def test_int8_storage_halves_the_file_and_hardly_moves_an_answer(graph: onnx.Mod
     assert np.corrcoef(half_n, int8_n)[0, 1] > 0.98
 
 
+def test_norms_are_halved_only_where_that_hardly_changes_them() -> None:
+    ones, huge = np.ones(64, np.float32), np.full(64, 1e6, np.float32)
+    named = {"network.backbone.norm": ones, "network.backbone.huge": huge, "familiar_mean_t": ones}
+    initializers = [onnx.numpy_helper.from_array(values, name) for name, values in named.items()]
+    shapes = [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [64])]
+    graph = onnx.helper.make_graph([], "g", [], [], initializers, value_info=shapes)
+    stored = onnx.load_model_from_string(onnx_bytes(onnx.helper.make_model(graph))).graph
+    assert {each.name for each in stored.initializer} == {
+        "network.backbone.norm/half",
+        "network.backbone.huge",
+        "familiar_mean_t",
+    }
+    assert not stored.value_info
+
+
 @given(st_numpy.arrays(np.float32, (3, 4), elements=st.floats(-1e4, 1e4, width=32)))
 def test_rounding_is_symmetric_and_off_by_half_a_step_at_most(values: NDArray[np.float32]) -> None:
     rounded, scale = rounded_to_int8(values)

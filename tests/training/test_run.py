@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
+from bintally.cli.common import RichProgress
 from bintally.errors import BackboneError, CheckpointError, TrainingError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.cache import PhotoCache
@@ -49,6 +51,22 @@ def test_training_is_repeatable(data: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(recipe=tiny_recipe(), data=data, out=tmp_path / name)
     assert _same_weights(tmp_path / "a", tmp_path / "b")
+
+
+def test_each_epoch_is_a_line_and_freed_memory_is_kept(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr("bintally.training.run.keep_freed_memory", lambda: kept.append(True))
+    report = train(
+        recipe=tiny_recipe(), data=data, out=tmp_path / "run", progress=RichProgress(Console(stderr=True, width=120))
+    )
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.startswith("  epoch ")]
+    assert len(lines) == len(report.history) == 2
+    for row, line in zip(report.history, lines, strict=True):
+        assert line.startswith(f"epoch {row['epoch']:.0f} of 2: loss {row['train_loss']:.3f}; val log loss")
+        assert f"right {row['accuracy']:.1%}" in line
+    assert kept == [True]
 
 
 def test_another_seed_is_another_training_and_is_kept_in_the_recipe(data: Path, tmp_path: Path) -> None:
