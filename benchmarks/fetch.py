@@ -23,8 +23,8 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 from botocore.config import Config as BotoConfig
 
-from bintally.data.abid import metadata_json
 from bintally.data.fetch import fetch
+from bintally.metadata import metadata_json
 from bintally.records import BinRecord, Product
 
 LATENCY_S = 0.020

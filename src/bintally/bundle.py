@@ -3,7 +3,16 @@
 `model.onnx` takes `photos`, uint8 [N, H, W, 3] (RGB), does its own normalisation, flip averaging, temperature and prior
 correction, and returns
 - `probabilities`, float32 [N, K]: of the counts named by the card's `count_keys`;
-- `novelty`, float32 [N] (where the card has a `novelty_threshold`): how far a photo is from the bins it was trained on.
+- `novelty`, float32 [N] (where the card has a `novelty_threshold`): how far a photo is from the bins it was trained on;
+- `maps`, float32 [N, V, C, h, w] (where the card has `change`): what `change.onnx` compares; V views, a photo alone and
+  mirrored;
+- `attributes`, float32 [N, A] (where the card has `verification`): what the record is likely to say, beside the count.
+
+`change.onnx` takes `earlier` and `later`, the maps of two photos of one bin, and returns `evidence`, float32 [N, 2D+1]:
+log likelihoods, up to a constant, of the count's change by -D..D. Whatever is known of the earlier count is added
+afterwards (`counting.change`).
+
+Version 2 has `change.onnx`, `maps` and `attributes`; a bundle of version 1 is one that has none of them.
 
 SageMaker's `model.tar.gz` is the tar of such a folder.
 """
@@ -17,8 +26,10 @@ from bintally.artifacts import sha256_of
 from bintally.errors import BundleError, did_you_mean
 from bintally.settings import BUNDLED, BUNDLED_CHAMPION, champion_folder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
 MODEL = "model.onnx"
+CHANGE = "change.onnx"
 CARD = "card.json"
 
 
@@ -37,6 +48,30 @@ class SplitMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counts: str  # which counts were asked about, e.g. "1-5"
     figures: dict[str, Figure]
     blind: dict[str, float]
+
+
+class ChangeCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes a distribution of the new count from two photos of a bin and the earlier count."""
+
+    max_change: int  # D: changes of -D..D are told apart
+    prior: tuple[tuple[float, ...], ...]  # [B, 2D+1]: P(change | earlier count b), what one who sees no photo would
+    # say; the last row is for that count and all above
+    unchanged: float  # share of untouched bins among those photographed again, mixed into `prior`
+    temperature: float  # the evidence is divided by it
+    photo_weight: float  # how much the later photo's own probabilities count beside the comparison
+    set_threshold: float  # as the card's own, for counts told from pairs
+    model_sha256: str
+    model_bytes: int
+
+
+class VerificationCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes P(record right) from what a photo shows and a record: a logistic model (`counting.verification`)."""
+
+    measures: dict[str, tuple[float, float]]  # mean and deviation that the graph's measures are told in
+    bias: float
+    means: dict[str, float]  # of each sign, in the records it was fitted on
+    weights: dict[str, float]  # of each sign
+    threshold: float  # at or above it a record is taken for right: 10% of val's wrong ones are
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +98,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     licence: str
     model_sha256: str
     model_bytes: int
+    change: ChangeCard | None = None
+    verification: VerificationCard | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -76,6 +113,11 @@ class Bundle(msgspec.Struct, frozen=True):
         """The ONNX file."""
         return self.folder / MODEL
 
+    @property
+    def change_path(self) -> Path:
+        """The ONNX file that compares two photos, where the card has `change`."""
+        return self.folder / CHANGE
+
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Reads and checks a bundle.
@@ -88,13 +130,20 @@ class Bundle(msgspec.Struct, frozen=True):
             if not path.is_file():
                 raise BundleError(f"{folder} is no bundle: it has no {path.name}.", hint=_REMAKE)
         card = read_card(card_path)
-        if card.schema_version != SCHEMA_VERSION:
+        if card.schema_version not in READABLE:
             raise BundleError(
-                f"{card_path} has schema version {card.schema_version}; this bintally reads {SCHEMA_VERSION}.",
+                f"{card_path} has schema version {card.schema_version}; this bintally reads "
+                f"{' and '.join(map(str, READABLE))}.",
                 hint="Export the model again, or use the bintally that made it.",
             )
-        if model_path.stat().st_size != card.model_bytes or sha256_of(model_path) != card.model_sha256:
-            raise BundleError(f"{model_path} is truncated or not the model {card_path} speaks of.", hint=_REMAKE)
+        parts: list[tuple[Path, Card | ChangeCard]] = [(model_path, card)]
+        if card.change is not None:
+            parts.append((folder / CHANGE, card.change))
+        for path, told in parts:
+            if not path.is_file():
+                raise BundleError(f"{folder} lacks {path.name}, which {card_path} speaks of.", hint=_REMAKE)
+            if path.stat().st_size != told.model_bytes or sha256_of(path) != told.model_sha256:
+                raise BundleError(f"{path} is truncated or not the model {card_path} speaks of.", hint=_REMAKE)
         return cls(folder, card)
 
 

@@ -74,6 +74,9 @@ class CountEstimate(msgspec.Struct, frozen=True, omit_defaults=False):
     mean (best for RMSE), `probabilities` has a key of `COUNT_KEYS` for each count the model was asked for,
     `count_set` the smallest set of counts with the coverage its model promises. `abstain` says why the photo is not
     taken for a bin (then the numbers are not to be trusted), `error` why it could not be read (then there are none).
+
+    Where the photo was compared with an earlier one of its bin, `previous` names that, `previous_count` is the count it
+    was known to show (None: only what it looks like), and `unchanged` the probability that the count is still the same.
     """
 
     path: str | None = None
@@ -86,6 +89,9 @@ class CountEstimate(msgspec.Struct, frozen=True, omit_defaults=False):
     error: str | None = None
     model: str | None = None
     timings: Timings | None = None
+    previous: str | None = None
+    previous_count: int | None = None
+    unchanged: float | None = None
 
     @property
     def probability(self) -> float:
@@ -104,6 +110,10 @@ class CountEstimate(msgspec.Struct, frozen=True, omit_defaults=False):
             record["expected_count"] = round(self.expected_count, 3)
         if self.timings is not None:
             record["timings"] = {key: round(ms, 2) for key, ms in record["timings"].items()}
+        if self.unchanged is None:  # a photo alone
+            del record["previous"], record["previous_count"], record["unchanged"]
+        else:
+            record["unchanged"] = round(self.unchanged, 4)
         return msgspec.json.encode(record).decode()
 
     @classmethod

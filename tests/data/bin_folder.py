@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bintally.data.abid import metadata_json
 from bintally.manifest import FETCHED, Manifest
+from bintally.metadata import metadata_json
 from bintally.records import BinRecord, Product
 
 

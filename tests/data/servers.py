@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bintally.data.abid import metadata_json
+from bintally.metadata import metadata_json
 from bintally.records import BinRecord, Product
 
 

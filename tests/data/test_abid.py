@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bintally.data.abid import Label, is_file_name, metadata_json, parse_labels, parse_list, parse_metadata
+from bintally.data.abid import Label, is_file_name, parse_labels, parse_list
 from bintally.errors import DataError, SourceError
+from bintally.metadata import metadata_json, parse_metadata
 from bintally.records import BinRecord, Product
 
 # The shape of a published file, with a product that has no measures (53 of 28,881 have none) and no name (6 have none).

@@ -15,6 +15,7 @@ import msgspec
 
 from bintally.data.quality import Quality, measure
 from bintally.errors import PhotoError
+from bintally.metadata import parse_metadata
 
 READY: Final = b"ready\n"
 
@@ -133,10 +134,6 @@ def _look(photo: bytes) -> str:
 
 def _judge_record(path: Path, job: Job, found: Inspection) -> None:
     """Findings about a record: it sets the photo aside only where the photo's count hangs on it."""
-    from bintally.data.abid import (
-        parse_metadata,
-    )  # brings polars, most of a worker's start: only where there are records
-
     grave = found.quarantine if job.count_source in (None, "metadata") else found.warnings
     try:
         record = parse_metadata(path.read_bytes())

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bintally.data.abid import parse_metadata
 from bintally.data.grouping import neighbour_groups
 from bintally.manifest import Manifest
+from bintally.metadata import parse_metadata
 from bintally.progress import Task
 from bintally.records import COUNT_KEYS, Product, key_of
 

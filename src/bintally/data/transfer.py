@@ -12,10 +12,11 @@ from typing import Final, TypeVar
 import msgspec
 
 from bintally.artifacts import write_bytes
-from bintally.data.abid import METADATA, PHOTOS, Metadata, parse_metadata
+from bintally.data.abid import METADATA, PHOTOS
 from bintally.data.journal import Journal, Line, Stamp, is_kept
 from bintally.data.sources.base import Entry, ObjectBrokenError, ObjectMissingError, Source, pause_s
 from bintally.errors import SourceError
+from bintally.metadata import Metadata, parse_metadata
 from bintally.progress import Task
 
 T = TypeVar("T")

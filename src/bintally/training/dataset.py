@@ -104,8 +104,8 @@ class EpochBatches(Sampler[BatchIndex]):
         )
 
 
-def loader(dataset: Dataset[Any], batches: Iterable[BatchIndex], *, workers: int = 0) -> DataLoader[Any]:
-    """A loader that hands out whole batches as `batches` names them.
+def loader(dataset: Dataset[Any], batches: Iterable[Any], *, workers: int = 0) -> DataLoader[Any]:
+    """A loader that hands out whole batches as `batches` names them (`BatchIndex` or `BinIndex`).
 
     Its processes live as long as it does, and work ahead; what is in a batch was drawn in this process, and its random
     choices from its seed, so that their number changes nothing. On Linux they are forked: they share the cached photos.
@@ -151,6 +151,12 @@ def augmentation(settings: AugmentSettings, px: int) -> v2.Transform:
         else v2.Resize((px, px), antialias=True),
         v2.RandomHorizontalFlip(settings.flip),
     ]
+    return v2.Compose(steps + colours(settings))
+
+
+def colours(settings: AugmentSettings) -> list[Any]:
+    """What may happen to a photo beside where it is cut."""
+    steps: list[Any] = []
     if settings.rand_augment:
         steps.append(v2.RandAugment(settings.rand_augment, settings.rand_magnitude))
     if settings.brightness or settings.contrast or settings.saturation:
@@ -159,4 +165,4 @@ def augmentation(settings: AugmentSettings, px: int) -> v2.Transform:
         steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.2))], p=settings.blur))
     if settings.erase:
         steps.append(v2.RandomErasing(settings.erase, scale=(0.02, 0.1)))
-    return v2.Compose(steps)
+    return steps

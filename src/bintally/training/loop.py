@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import lightning.pytorch as pl
 import torch
@@ -18,7 +18,6 @@ from safetensors.torch import save
 from bintally.artifacts import write_bytes
 from bintally.errors import CheckpointError
 from bintally.progress import Progress, Task
-from bintally.training.dataset import EpochBatches
 from bintally.training.module import CountModule
 from bintally.training.recipe import LoopSettings
 from bintally.training.watch import LossWatch
@@ -55,6 +54,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is no whole checkpoint.", hint="Delete it to train from the start, or put back a copy of it."
         ) from error
     return checkpoint
+
+
+class Resumable(Protocol):
+    """Batches that can go on after those of an earlier, killed run."""
+
+    def start_at(self, step: int) -> None:
+        """Goes on after `step` batches since the start of the training."""
 
 
 class Keeper(Callback):
@@ -114,6 +120,7 @@ class Keeper(Callback):
             "train_loss": sum(self._watch.epoch) / max(len(self._watch.epoch), 1),
             "seconds": time.monotonic() - self._epoch_started,
             **figures,
+            **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("change_")},
         }
         self.history.append(row)
         self._watch.epoch, self._epoch_started = [], time.monotonic()
@@ -160,7 +167,9 @@ class Reporting(Callback):
         self._judged = f", val {row['accuracy']:.1%}"
         self._progress.say(
             f"  epoch {row['epoch']:.0f} of {trainer.max_epochs}: loss {row['train_loss']:.3f}; val log loss "
-            f"{row['log_loss']:.3f}, right {row['accuracy']:.1%} ({row['seconds']:.0f} s)"
+            f"{row['log_loss']:.3f}, right {row['accuracy']:.1%}"
+            + (f", changes right {row['change_accuracy']:.1%}" if "change_accuracy" in row else "")
+            + f" ({row['seconds']:.0f} s)"
         )
 
 
@@ -168,7 +177,7 @@ def fit(
     module: CountModule,
     *,
     train: Any,
-    batches: EpochBatches,
+    batches: Resumable,
     val: Any,
     folder: Path,
     settings: LoopSettings,

@@ -1,7 +1,8 @@
 """What a network is taught: cross-entropy against labels that know that 3 is closer to 4 than to 1; and by teachers.
 
 Shapes: logits_nk float [N, K]; labels int64 [N], index of the count's key, or float [N, K], the shares of a mixed
-photo's labels; targets_kk float [K, K], a row a label; teacher_nk float [N, K], distributions.
+photo's labels; targets_kk float [K, K], a row a label; teacher_nk float [N, K], distributions; of P pairs:
+evidence_pd, log_prior_pd float [P, 2D+1], changes_p int64 [P], their columns.
 """
 
 import torch
@@ -45,7 +46,9 @@ class CountLoss(torch.nn.Module):
         self.register_buffer("class_weights_k", weights_k, persistent=False)
         self._teacher_weight, self._temperature = teacher_weight, temperature
 
-    def forward(self, logits_nk: Tensor, labels: Tensor, teacher_nk: Tensor | None = None) -> Tensor:
+    def forward(
+        self, logits_nk: Tensor, labels: Tensor, teacher_nk: Tensor | None = None, photo_weights_n: Tensor | None = None
+    ) -> Tensor:
         """Mean loss of the batch, a scalar."""
         logits_nk = logits_nk.float()
         if labels.ndim == 1:
@@ -57,7 +60,21 @@ class CountLoss(torch.nn.Module):
         if teacher_nk is not None:
             followed_n = self._temperature**2 * _cross_entropy(logits_nk / self._temperature, teacher_nk)
             losses_n = torch.lerp(losses_n, followed_n, self._teacher_weight)
+        if photo_weights_n is not None:
+            weights_n = weights_n * photo_weights_n
         return (losses_n * weights_n).sum() / weights_n.sum()
+
+
+def change_loss(evidence_pd: Tensor, log_prior_pd: Tensor, changes_p: Tensor, weights_p: Tensor) -> Tensor:
+    """Mean cross-entropy of pairs' changes, a scalar.
+
+    What is known without any photo, `log_prior_pd`, is added to the evidence rather than learnt by it: so the same
+    evidence serves pairs taken either way round, and a site with another mix of changes (logit adjustment: Menon et al.
+    2021, arXiv:2007.07314).
+    """
+    logits_pd = (evidence_pd.float() + log_prior_pd).log_softmax(dim=1)
+    losses_p = -logits_pd.gather(1, changes_p[:, None])[:, 0]
+    return (losses_p * weights_p).sum() / weights_p.sum()
 
 
 def _cross_entropy(logits_nk: Tensor, targets_nk: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ float [N, K]; probabilities_nk float [N, K].
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from bintally.counting import metrics
 from bintally.errors import TrainingError
 from bintally.training.averaging import AveragedNetwork
+from bintally.training.beside import BesideLoss
+from bintally.training.network import CountNetwork
 from bintally.training.optimizer import build_optimizer
 from bintally.training.recipe import OptimizerSettings
 from bintally.training.replay import record
@@ -56,13 +58,15 @@ class _Seen:
 
     logits: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
+    maps: list[Tensor] = field(default_factory=list)
 
 
 class CountModule(pl.LightningModule):
     """A network under training. `network` maps photos (or their features) to logits.
 
     `average` above 0: val judges, and the keeper keeps, a moving average of its weights with that decay. `replayed`: a
-    batch as all training batches are; on a GPU, what is done to it is recorded once and replayed each step.
+    batch as all training batches are; on a GPU, what is done to it is recorded once and replayed each step. `beside`:
+    what is learnt beside the count; `network` is then a whole `CountNetwork`.
     """
 
     def __init__(
@@ -77,12 +81,13 @@ class CountModule(pl.LightningModule):
         average: float = 0.0,
         teachers: Teachers | None = None,
         replayed: Tensor | None = None,
+        beside: BesideLoss | None = None,
     ) -> None:
         super().__init__()
         self.network, self._loss, self._target = network, loss, target
         self._head, self._settings, self._steps = head, settings, steps
         self._frozen, self._teachers = frozen, teachers
-        self._replayed = replayed
+        self._replayed, self._beside = replayed, beside
         self.averaged = AveragedNetwork(network, average) if average else None
         self._seen = _Seen()
 
@@ -111,12 +116,18 @@ class CountModule(pl.LightningModule):
         for module in self._frozen:
             module.eval()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """The loss of one batch."""
-        pixels_nchw, labels = batch
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch: (photos, labels), and where more than counts is learnt, what `pairs.Beside` knows."""
+        pixels_nchw, labels = batch[:2]
         teacher_nk = None if self._teachers is None else self._teachers.probabilities(pixels_nchw)
-        loss: Tensor = self._loss(self.network(pixels_nchw), labels, teacher_nk)
-        return loss
+        if self._beside is None:
+            loss: Tensor = self._loss(self.network(pixels_nchw), labels, teacher_nk)
+            return loss
+        known = batch[2]
+        network = cast(CountNetwork, self.network)
+        sight = network.see(pixels_nchw)
+        loss = self._loss(network.head()(sight.features_nf), labels, teacher_nk, known.photo_weights_n)
+        return loss + self._beside(network, sight, known)
 
     def optimizer_step(
         self,
@@ -134,7 +145,13 @@ class CountModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Remembers what the network said of one batch."""
         pixels_nchw, labels_n = batch
-        self._seen.logits.append(self.judged(pixels_nchw).float())
+        network = self.judged
+        if isinstance(network, CountNetwork) and network.change is not None:
+            sight = network.see(pixels_nchw)
+            self._seen.maps.append(network.maps(sight))
+            self._seen.logits.append(network.head()(sight.features_nf).float())
+        else:
+            self._seen.logits.append(network(pixels_nchw).float())
         self._seen.labels.append(labels_n)
 
     def on_validation_epoch_end(self) -> None:
@@ -144,6 +161,8 @@ class CountModule(pl.LightningModule):
         if not np.isfinite(logits_nk).all():
             raise TrainingError("The network's answers on val became NaN or infinite.", hint=ADVICE)
         figures = self._target.figures(logits_nk, labels_n)
+        if seen.maps and self._beside is not None:
+            figures |= self._beside.figures(cast(CountNetwork, self.judged), torch.cat(seen.maps))
         self.log_dict(figures)
 
     def configure_optimizers(self) -> Any:

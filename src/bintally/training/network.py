@@ -4,9 +4,9 @@ Shapes: pixels_nchw uint8 [N, 3, px, px]; features_nf float [N, F]; textures_nt 
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -19,21 +19,50 @@ from torch.nn.functional import interpolate
 from bintally.bundle import MODEL
 from bintally.errors import BackboneError, did_you_mean
 from bintally.settings import weights_folders
+from bintally.training.attributes import OUTPUTS
+from bintally.training.heads import ChangeHead
 from bintally.training.recipe import NetworkSettings
 
 WEIGHTS = "model.safetensors"
 """A run's trained weights, float32, under the names of `CountNetwork.backbone`'s state."""
 
 
+BESIDE = ("change.", "record.")
+"""How the names of weights begin that are not the backbone's; a network that lacks such a head leaves them."""
+
+_BODY = "backbone."
+
+
+class Sight(NamedTuple):
+    """What a network makes of photos on the way to an answer."""
+
+    features_nf: Tensor  # pooled (after dropout, while training)
+    top_nchw: Tensor  # the maps they are pooled from
+    before_nchw: tuple[Tensor, ...]  # the maps of the two stages before the last
+
+
 class CountNetwork(nn.Module):
-    """A timm backbone whose classifier names counts. Takes raw pixels: normalisation is the network's own business."""
+    """A timm backbone whose classifier names counts. Takes raw pixels: normalisation is the network's own business.
+
+    `change` and `record`, where it has them, tell more of what the backbone sees (`training.heads`).
+    """
 
     mean_c11: Tensor
     std_c11: Tensor
 
     backbone: Any  # timm's models share methods, but no type that has them
 
-    def __init__(self, backbone: Any, *, normalise: bool = True, left_out: frozenset[str] = frozenset()) -> None:
+    change: ChangeHead | None
+    record: nn.Linear | None
+
+    def __init__(
+        self,
+        backbone: Any,
+        *,
+        normalise: bool = True,
+        left_out: frozenset[str] = frozenset(),
+        tells: Collection[str] = (),
+    ) -> None:
         """`left_out` are the names of the weights that were cut off: whole files have them, this network does not."""
         super().__init__()
         self.backbone = backbone
@@ -41,35 +70,67 @@ class CountNetwork(nn.Module):
         config = backbone.pretrained_cfg if normalise else {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
         self.register_buffer("mean_c11", 255 * torch.tensor(config["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std_c11", 255 * torch.tensor(config["std"]).view(3, 1, 1), persistent=False)
-        self._channels = {
-            backbone.get_submodule(stage["module"]): int(stage["num_chs"])
-            for stage in list(backbone.feature_info)[-3:-1]
-        }
+        before = list(backbone.feature_info)[-3:-1]
+        self._stages = [backbone.get_submodule(stage["module"]) for stage in before]
+        self._channels = [int(stage["num_chs"]) for stage in before]
+        self.change = ChangeHead(self._channels[-1], int(backbone.num_features)) if "change" in tells else None
+        self.record = nn.Linear(int(backbone.num_features), len(OUTPUTS)) if "record" in tells else None
 
     def features(self, pixels_nchw: Tensor) -> Tensor:
         """Pooled features [N, F] of raw pixels (after dropout, while training)."""
-        images_nchw = (pixels_nchw.float() - self.mean_c11) / self.std_c11
-        maps = self.backbone.forward_features(images_nchw.contiguous(memory_format=torch.channels_last))
-        features_nf: Tensor = self.backbone.forward_head(maps, pre_logits=True)
-        return features_nf
+        return self._pooled(self._top(pixels_nchw))
 
-    def look(self, pixels_nchw: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features [N, F], and the texture [N, T]: channel means of the two stages before the last.
-
-        The last stage knows what matters to a count and little else; the stages before it still tell a bin from a face.
-        """
-        means: list[Tensor] = []
-
-        def keep(stage: nn.Module, _: object, maps: Tensor) -> None:
-            means.append(_channel_means(maps, self._channels[stage]))
-
-        hooks = [stage.register_forward_hook(keep) for stage in self._channels]
+    def see(self, pixels_nchw: Tensor) -> Sight:
+        """All that an answer may be made from."""
+        before: list[Tensor] = []
+        hooks = [stage.register_forward_hook(lambda _m, _i, maps: before.append(maps)) for stage in self._stages]
         try:
-            features_nf = self.features(pixels_nchw)
+            top_nchw = self._top(pixels_nchw)
         finally:
             for hook in hooks:
                 hook.remove()
-        return features_nf, torch.cat(means, dim=1)
+        return Sight(self._pooled(top_nchw), top_nchw, tuple(before))
+
+    def textures(self, sight: Sight) -> Tensor:
+        """The texture [N, T]: channel means of the two stages before the last.
+
+        The last stage knows what matters to a count and little else; the stages before it still tell a bin from a face.
+        """
+        means = [_channel_means(maps, size) for maps, size in zip(sight.before_nchw, self._channels, strict=True)]
+        return torch.cat(means, dim=1)
+
+    def look(self, pixels_nchw: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features [N, F], and the texture [N, T]."""
+        sight = self.see(pixels_nchw)
+        return sight.features_nf, self.textures(sight)
+
+    def maps(self, sight: Sight) -> Tensor:
+        """What `change` compares of photos, [N, C, h, w].
+
+        Raises:
+            BackboneError: this network does not tell changes.
+        """
+        if self.change is None:
+            raise BackboneError("This network does not tell changes.", hint="Train it with network.tells = ['change'].")
+        maps_nchw: Tensor = self.change.maps(sight.before_nchw[-1], sight.top_nchw)
+        return maps_nchw
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that is learnt: the backbone's under timm's own names, the heads' under `change.` and `record.`."""
+        return {name.removeprefix(_BODY): value for name, value in self.state_dict().items()}
+
+    def heads(self) -> nn.ModuleList:
+        """What starts from scratch and learns fast: the classifier, and the heads beside it."""
+        return nn.ModuleList(head for head in (self.head(), self.change, self.record) if head is not None)
+
+    def _top(self, pixels_nchw: Tensor) -> Tensor:
+        images_nchw = (pixels_nchw.float() - self.mean_c11) / self.std_c11
+        maps: Tensor = self.backbone.forward_features(images_nchw.contiguous(memory_format=torch.channels_last))
+        return maps
+
+    def _pooled(self, top_nchw: Tensor) -> Tensor:
+        features_nf: Tensor = self.backbone.forward_head(top_nchw, pre_logits=True)
+        return features_nf
 
     def head(self) -> nn.Module:
         """The classifier, features [N, F] -> logits [N, K]."""
@@ -143,7 +204,8 @@ def load_weights(network: CountNetwork, state: Mapping[str, Tensor], origin: str
     Raises:
         BackboneError: `state` is of another architecture (or, when strict, not complete).
     """
-    own = network.backbone.state_dict()
+    own = network.weights()
+    state = {name: value for name, value in state.items() if name in own or not name.startswith(BESIDE)}
     fitting = {name: value.float() for name, value in state.items() if name in own and value.shape == own[name].shape}
     learned = {name for name in own if not name.endswith("num_batches_tracked")}
     unknown = [name for name in state if name not in own and name not in network.left_out]
@@ -154,7 +216,8 @@ def load_weights(network: CountNetwork, state: Mapping[str, Tensor], origin: str
             f"{origin} holds weights of another architecture than the recipe's backbone ({odd}).",
             hint="Set network.backbone to the architecture these weights are of.",
         )
-    network.backbone.load_state_dict(fitting, strict=False)
+    whole = {name if name.startswith(BESIDE) else _BODY + name: value for name, value in fitting.items()}
+    network.load_state_dict(whole, strict=False)
     fresh = sum(own[name].numel() for name in missing) / sum(own[name].numel() for name in learned)
     return origin if fresh < 0.01 else f"{origin} ({fresh:.0%} of the parameters start from scratch)"
 
@@ -256,11 +319,11 @@ def _find(entry: str) -> Path:
 def _create(settings: NetworkSettings, classes: int, *, pretrained: bool = False) -> CountNetwork:
     backbone = _backbone(settings, classes, pretrained=pretrained)
     if settings.stages is None:
-        return CountNetwork(backbone, normalise=settings.normalise)
+        return CountNetwork(backbone, normalise=settings.normalise, tells=settings.tells)
     whole = frozenset(backbone.state_dict())
     _cut(backbone, settings.stages, classes, settings.backbone)
     left_out = whole - frozenset(backbone.state_dict())
-    return CountNetwork(backbone, normalise=settings.normalise, left_out=left_out)
+    return CountNetwork(backbone, normalise=settings.normalise, left_out=left_out, tells=settings.tells)
 
 
 def _cut(backbone: Any, stages: int, classes: int, name: str) -> None:

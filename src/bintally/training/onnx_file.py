@@ -6,6 +6,8 @@ Initializers keep the names they have in torch.
 """
 
 import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -18,8 +20,10 @@ from onnxscript import optimizer
 from torch import Tensor
 
 from bintally.errors import BackboneError
+from bintally.training.servable import Servable, ServableChange
 
 BACKBONE: Final = "network.backbone."
+_LEARNT: Final = re.compile(r"(^|\.)(backbone|change)\.")  # initializers that are a network's weights
 _LARGE: Final = 64  # elements; what is smaller is nothing of the file
 _NEARLY: Final = 1e-3  # relative: a vector that float16 would change by more stays exact
 _HALF, _INT8, _SCALE, _WIDE = "/half", "/int8", "/scale", "/wide"
@@ -30,20 +34,31 @@ COMPUTE: Final = "bintally.compute"
 Store: TypeAlias = Literal["float16", "int8"]
 
 
-def onnx_graph(servable: torch.nn.Module, photos: Tensor, *, fold_norms: bool = False) -> onnx.ModelProto:
+def onnx_graph(servable: Servable, photos: Tensor, *, fold_norms: bool = False) -> onnx.ModelProto:
     """The graph of `servable`, batch size free, traced with `photos` uint8 [N, H, W, 3].
 
     `fold_norms` merges norms into the convolutions before them: INT8 needs it, but the weights can't be taken back.
     """
-    outputs = ["probabilities", "novelty"][: len(servable(photos[:1]))]
+    return _graph(servable, {"photos": photos}, servable.outputs, optimize=fold_norms)
+
+
+def change_graph(change: ServableChange, maps: Tensor) -> onnx.ModelProto:
+    """The graph of what compares photos, traced with `maps` [P, V, C, h, w], P free."""
+    return _graph(change, {"earlier": maps, "later": maps.clone()}, ("evidence",), optimize=False)
+
+
+def _graph(
+    module: torch.nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], *, optimize: bool
+) -> onnx.ModelProto:
+    batch = torch.export.Dim("batch", min=1, max=65536)
     program: Any = torch.onnx.export(
-        servable,
-        (photos,),
+        module,
+        tuple(inputs.values()),
         dynamo=True,
-        input_names=["photos"],
-        output_names=outputs,
-        dynamic_shapes={"photos": {0: torch.export.Dim("photos", min=1, max=65536)}},
-        optimize=fold_norms,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_shapes={name: {0: batch} for name in inputs},
+        optimize=optimize,
         verbose=False,
     )
     _simplify(program.model)
@@ -116,7 +131,7 @@ def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, store: Store) -> l
         return []
     values, name = numpy_helper.to_array(tensor), tensor.name
     # What tells a bin from a face stays float16: its basis must stay orthonormal (servable.Familiar).
-    if store == "int8" and ".backbone." in name and values.ndim > 1:
+    if store == "int8" and _LEARNT.search(name) and values.ndim > 1:
         rounded, scale = rounded_to_int8(values)
         smaller = [numpy_helper.from_array(rounded, name + _INT8), numpy_helper.from_array(scale, name + _SCALE)]
         # Not DequantizeLinear: ONNX Runtime never folds it (it waits for a quantized product), computes it for every
@@ -140,7 +155,7 @@ def _fits_half(name: str, values: NDArray[np.float32]) -> bool:
     if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
         return False
     nearly = np.allclose(values.astype(np.float16), values, rtol=_NEARLY, atol=1e-6)
-    return values.ndim > 1 or (".backbone." in name and nearly)
+    return values.ndim > 1 or (bool(_LEARNT.search(name)) and nearly)
 
 
 def rounded_to_int8(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

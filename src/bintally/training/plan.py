@@ -24,21 +24,28 @@ Floats = NDArray[np.float64]
 
 CODE: Final = (
     "counting/decode.py",
+    "counting/facts.py",
     "counting/metrics.py",
     "data/balance.py",
     *(
         f"training/{name}.py"
         for name in (
+            "attributes",
             "averaging",
+            "beside",
+            "bins",
             "cache",
             "dataset",
             "features",
+            "feed",
+            "heads",
             "loop",
             "losses",
             "mixing",
             "module",
             "network",
             "optimizer",
+            "pairs",
             "plan",
             "replay",
             "teachers",
@@ -135,10 +142,14 @@ class Plan:
         return fingerprint([training_state(self.recipe), self.dataset, code_fingerprint(CODE)])
 
 
+_DECIDING: Final = {
+    "seed", "counts", "balance", "network", "input", "augment", "loss", "pairs", "teacher", "optimizer", "loop"
+}  # fmt: skip
+
+
 def training_state(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides a training's weights; files it starts from by their digests."""
-    sections = {"seed", "counts", "balance", "network", "input", "augment", "loss", "teacher", "optimizer", "loop"}
-    state = recipe.model_dump(mode="json", include=sections)
+    state = recipe.model_dump(mode="json", include=_DECIDING)
     for name in ("workers", "checkpoint_minutes"):
         del state["loop"][name]
     return state | {

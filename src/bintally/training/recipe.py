@@ -35,6 +35,11 @@ class NetworkSettings(Config):
     )
     drop_rate: Share = Field(default=0.2, description="Dropout before the head.")
     drop_path_rate: Share = Field(default=0.0, description="Stochastic depth, where the architecture has it.")
+    tells: tuple[Literal["change", "record"], ...] = Field(
+        default=(),
+        description="What it tells beside the count: 'change', how the count changed between two photos of a bin; "
+        "'record', how many products the stock record has, and how large and heavy.",
+    )
     normalise: bool = Field(
         default=True, description="Shift and scale colours as the backbone was pretrained; off: to 0..1 alone."
     )
@@ -99,6 +104,20 @@ class LossSettings(Config):
 
     neighbour: float = Field(
         default=0.1, ge=0, le=0.33, description="Weight of each of count-1 and count+1 in the label."
+    )
+    change: float = Field(default=1.0, ge=0, description="Weight of the change's loss, where the network tells it.")
+    record: float = Field(default=0.25, ge=0, description="Weight of the record's loss, where the network tells it.")
+
+
+class PairSettings(Config):
+    """Which photos are compared in training, where the network tells the change."""
+
+    reach: int = Field(default=2, ge=1, le=10, description="Photos of a bin at most so many apart, either way round.")
+    unchanged: float = Field(
+        default=0.15,
+        ge=0,
+        lt=1,
+        description="Share of pairs that are one photo seen twice: what a camera sees of an untouched bin.",
     )
 
 
@@ -204,6 +223,7 @@ class Recipe(Config):
     input: InputSettings = InputSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
+    pairs: PairSettings = PairSettings()
     teacher: TeacherSettings = TeacherSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     loop: LoopSettings = LoopSettings()
@@ -230,6 +250,20 @@ class Recipe(Config):
         for key, wanted in (("teacher.runs", bool(self.teacher.runs)), ("augment's mixing", self.augment.mixes)):
             if wanted and self.network.tune == "head":
                 raise ValueError(f"{key} needs photos, but network.tune = 'head' looks at each photo once, beforehand")
+        return self
+
+    @model_validator(mode="after")
+    def _compares_photos_as_they_are(self) -> Self:
+        if not self.network.tells:
+            return self
+        for key, wanted in (
+            ("network.tune = 'head'", self.network.tune == "head"),
+            ("augment's mixing", self.augment.mixes),
+            (f"balance.method = {self.balance.method!r}", self.balance.method != "none"),
+            ("loop.cuda_graph", self.loop.cuda_graph),
+        ):
+            if wanted:
+                raise ValueError(f"network.tells goes by whole bins, and {key} does not go with that")
         return self
 
     @property

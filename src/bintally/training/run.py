@@ -19,7 +19,6 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
 
 from bintally.artifacts import storage_errors, write_bytes, write_json
 from bintally.config import Config
@@ -27,22 +26,14 @@ from bintally.errors import CheckpointError
 from bintally.progress import SILENT, Progress
 from bintally.settings import cpu_count
 from bintally.training.allocator import keep_freed_memory
-from bintally.training.cache import PhotoCache
 from bintally.training.curves import draw_curves
-from bintally.training.dataset import (
-    EpochBatches,
-    PhotoDataset,
-    augmentation,
-    labels_of,
-    loader,
-    plain_batches,
-)
-from bintally.training.features import FeatureDataset, FeatureHead, compute_features, folded_head, linear_head
+from bintally.training.dataset import labels_of, loader, plain_batches
+from bintally.training.features import folded_head
+from bintally.training.feed import feed_of
 from bintally.training.finished import RECIPE, RUN, TrainReport
-from bintally.training.loop import BEST, Keeper, fit, uses_bf16
-from bintally.training.mixing import Mixing
+from bintally.training.loop import BEST, Keeper, fit
 from bintally.training.module import CountModule
-from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, frozen_norms, try_out
+from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, try_out
 from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
 from bintally.training.teachers import Teachers
@@ -110,7 +101,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainReport:
         f"{plan.val.height:,} to choose by{', resuming' if resuming else ''}"
     )
     fit_started = time.monotonic()
-    keeper, resumed_at, batches = _fit(plan, network, teachers, config.out / CHECKPOINTS, progress)
+    keeper, resumed_at, epoch_steps = _fit(plan, network, teachers, config.out / CHECKPOINTS, progress)
     fitted_s = time.monotonic() - fit_started
     _best_into(network, config)
     write_bytes(config.out / WEIGHTS, save(_state(network)))
@@ -133,7 +124,7 @@ def _train(config: TrainConfig, progress: Progress) -> TrainReport:
         resumed_at_step=resumed_at,
         stopped_early=epochs_done < config.recipe.loop.epochs,
         seconds=time.monotonic() - started,
-        photos_per_s=(epochs_done * len(batches) - resumed_at) * config.recipe.loop.batch_size / fitted_s,
+        photos_per_s=(epochs_done * epoch_steps - resumed_at) * config.recipe.loop.batch_size / fitted_s,
     )
     draw_curves(
         report.history,
@@ -166,80 +157,37 @@ def _claim(config: TrainConfig, plan: Plan) -> None:
 
 def _fit(
     plan: Plan, network: CountNetwork, teachers: Teachers | None, folder: Path, progress: Progress
-) -> tuple[Keeper, int, EpochBatches]:
+) -> tuple[Keeper, int, int]:
+    """Trains; returns what was kept, the step it resumed from, and the steps of an epoch."""
     recipe = plan.recipe
-    batches = EpochBatches(
-        labels_of(plan.train, plan.keys),
-        plan.keys,
-        batch_size=recipe.loop.batch_size,
-        balance=recipe.balance,
-        seed=recipe.seed,
-    )
-    learning: nn.Module = network
-    train: FeatureDataset | PhotoDataset
-    val: FeatureDataset | PhotoDataset
-    frozen_backbone = recipe.network.tune == "head"
-    if frozen_backbone:
-        train, val = _feature_sets(plan, network, progress)
-        learning = FeatureHead(linear_head(network), recipe.network.drop_rate, train.features_nvf)
-    else:
-        train, val = _photo_sets(plan, network, progress)
+    feed = feed_of(plan, network, progress)
     module = CountModule(
-        learning,
-        network.head(),
+        feed.learning,
+        network.heads(),
         plan.loss(),
         plan.target,
         recipe.optimizer,
-        steps=recipe.loop.epochs * len(batches),
-        frozen=[] if frozen_backbone else list(frozen_norms(network)),
+        steps=recipe.loop.epochs * len(feed.batches),
+        frozen=list(feed.frozen),
         average=recipe.loop.average,
         teachers=teachers,
-        replayed=train[0, [0] * recipe.loop.batch_size][0] if recipe.loop.cuda_graph and not frozen_backbone else None,
+        replayed=feed.train[0, [0] * recipe.loop.batch_size][0] if recipe.loop.cuda_graph else None,
+        beside=feed.beside,
     )
-    total = recipe.loop.epochs * len(batches) * recipe.loop.batch_size
+    total = recipe.loop.epochs * len(feed.batches) * recipe.loop.batch_size
     with progress.task("train", total=total, unit="photos") as task:
         keeper, resumed_at = fit(
             module,
-            train=loader(train, batches, workers=recipe.loop.workers),
-            batches=batches,
-            val=loader(val, plain_batches(len(val), VAL_BATCH)),
+            train=loader(feed.train, feed.batches, workers=recipe.loop.workers),
+            batches=feed.batches,
+            val=loader(feed.val, plain_batches(len(feed.val), VAL_BATCH)),
             folder=folder,
             settings=recipe.loop,
             clip_norm=recipe.optimizer.clip_norm,
             progress=progress,
             task=task,
         )
-    return keeper, resumed_at, batches
-
-
-def _photo_sets(plan: Plan, _network: CountNetwork, progress: Progress) -> tuple[PhotoDataset, PhotoDataset]:
-    sizes = plan.recipe.input
-    return (
-        PhotoDataset(
-            PhotoCache.build(plan.data, plan.train, px=sizes.cache_px, progress=progress),
-            plan.train,
-            plan.keys,
-            augmentation(plan.recipe.augment, sizes.px),
-            Mixing(plan.recipe.augment, len(plan.keys)) if plan.recipe.augment.mixes else None,
-        ),
-        PhotoDataset(PhotoCache.build(plan.data, plan.val, px=sizes.px, progress=progress), plan.val, plan.keys, None),
-    )
-
-
-def _feature_sets(plan: Plan, network: CountNetwork, progress: Progress) -> tuple[FeatureDataset, FeatureDataset]:
-    sets = []
-    for table, flip in ((plan.train, plan.recipe.augment.flip), (plan.val, 0.0)):
-        cache = PhotoCache.build(plan.data, table, px=plan.recipe.input.px, progress=progress)
-        features_nvf = compute_features(
-            network,
-            cache,
-            table["sha256"].to_list(),
-            mirrored=flip > 0,
-            bf16=uses_bf16(plan.recipe.loop.precision),
-            progress=progress,
-        )
-        sets.append(FeatureDataset(features_nvf, labels_of(table, plan.keys), flip=flip))
-    return sets[0], sets[1]
+    return keeper, resumed_at, len(feed.batches)
 
 
 def _best_into(network: CountNetwork, config: TrainConfig) -> None:
@@ -256,7 +204,7 @@ def _best_into(network: CountNetwork, config: TrainConfig) -> None:
 
 
 def _state(network: CountNetwork) -> dict[str, torch.Tensor]:
-    return {name: value.contiguous() for name, value in network.backbone.state_dict().items()}
+    return {name: value.contiguous() for name, value in network.weights().items()}
 
 
 def _blind_accuracy(plan: Plan) -> float:

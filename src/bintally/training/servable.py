@@ -1,7 +1,7 @@
 """What is exported: everything between a photo's pixels and a distribution, as one graph.
 
 Shapes: photos uint8 [N, H, W, 3]; textures_nt float [N, T]; logits_mvnk float, of M networks for V views of N photos;
-probabilities_nk float; novelty_n float [N].
+probabilities_nk float; novelty_n float [N]; maps float [N, V, C, h, w]; attributes_na float [N, A].
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bintally.training.network import CountNetwork, at_side
+from bintally.counting.counter import ATTRIBUTES, MAPS, NOVELTY, PROBABILITIES
+from bintally.training.attributes import served_attributes
+from bintally.training.heads import ChangeHead
+from bintally.training.network import CountNetwork, Sight, at_side
 
 KEPT_VARIANCE = 0.95
 """Share of the textures' variance whose directions are judged one by one; what is left is judged as a whole."""
@@ -67,16 +70,21 @@ class Member:
     prior_ratio_k: Tensor
     px: int | None = None
 
+    def see(self, pixels_nchw: Tensor) -> tuple[Tensor, Sight]:
+        """Its logits [N, K], and what they are made from."""
+        sight = self.network.see(pixels_nchw if self.px is None else at_side(pixels_nchw, self.px))
+        return self.network.head()(sight.features_nf), sight
+
     def look(self, pixels_nchw: Tensor) -> tuple[Tensor, Tensor]:
         """Its logits [N, K] and the textures [N, T]."""
-        features_nf, textures_nt = self.network.look(pixels_nchw if self.px is None else at_side(pixels_nchw, self.px))
-        return self.network.head()(features_nf), textures_nt
+        logits_nk, sight = self.see(pixels_nchw)
+        return logits_nk, self.network.textures(sight)
 
 
 class Servable(nn.Module):
     """Trained networks as they serve: normalisation, flip averaging, temperature, prior correction, mean, novelty.
 
-    `network` is the first of them; it alone tells what looks like a bin.
+    `network` is the first of them; it alone tells what looks like a bin, compares photos and knows records.
     """
 
     prior_ratio_mk: Tensor
@@ -96,26 +104,58 @@ class Servable(nn.Module):
             for name in ("mean_t", "basis_td", "deviations_d", "residual_scale"):
                 self.register_buffer(f"familiar_{name}", getattr(familiar, name))
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what `forward` returns."""
+        told = {
+            NOVELTY: self._familiar is not None,
+            MAPS: self.network.change is not None,
+            ATTRIBUTES: self.network.record is not None,
+        }
+        return (PROBABILITIES, *(name for name, is_told in told.items() if is_told))
+
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
-        """(probabilities [N, K], novelty [N] if the model has it) of photos uint8 [N, H, W, 3]."""
+        """What `outputs` names, of photos uint8 [N, H, W, 3]."""
         pixels_nchw = photos.permute(0, 3, 1, 2)
         # One pass over both views: two passes would put every layer into the graph twice, and loading it takes 1.75x as
         # long (DenseNet-169, measured side by side).
         views = [pixels_nchw, pixels_nchw.flip(3)] if self._flip else [pixels_nchw]
         seen = torch.cat(views)
-        answers, textures = zip(*(member.look(seen) for member in self._members), strict=True)
+        answers, sights = zip(*(member.see(seen) for member in self._members), strict=True)
         logits = torch.stack(answers)
         logits_mvnk = logits.view(len(logits), len(views), -1, logits.shape[2])
         probabilities_nk = corrected(logits_mvnk, self.prior_ratio_mk, self._temperature)
-        if self._familiar is None:
-            return (probabilities_nk,)
-        return probabilities_nk, self._registered().novelty(textures[0][: photos.shape[0]])
+        told = [probabilities_nk]
+        if self._familiar is not None:
+            textures_nt = self.network.textures(sights[0])[: photos.shape[0]]
+            told.append(self._registered().novelty(textures_nt))
+        if self.network.change is not None:
+            maps = self.network.maps(sights[0])
+            told.append(maps.view(len(views), -1, *maps.shape[1:]).transpose(0, 1))
+        if self.network.record is not None:
+            attributes = served_attributes(self.network.record(sights[0].features_nf))
+            told.append(attributes.view(len(views), -1, attributes.shape[1]).mean(dim=0))
+        return tuple(told)
 
     def _registered(self) -> Familiar:
         """The buffers, so that the graph holds them by name."""
         return Familiar(
             self.familiar_mean_t, self.familiar_basis_td, self.familiar_deviations_d, self.familiar_residual_scale
         )
+
+
+class ServableChange(nn.Module):
+    """What compares two photos, as it serves: the mean evidence over their views."""
+
+    def __init__(self, change: ChangeHead) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, earlier: Tensor, later: Tensor) -> Tensor:
+        """Evidence [P, 2D+1] of the maps [P, V, C, h, w] of pairs."""
+        views = earlier.shape[1]
+        evidence: Tensor = self.change(earlier.flatten(0, 1), later.flatten(0, 1))
+        return evidence.view(-1, views, evidence.shape[1]).mean(dim=1)
 
 
 def corrected(logits_mvnk: Tensor, prior_ratio_mk: Tensor, temperature: float) -> Tensor:

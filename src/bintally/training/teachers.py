@@ -90,7 +90,8 @@ def _read(place: Path, train_prior: Mapping[str, float]) -> Teacher:
             f"The teacher {place} tells apart {', '.join(recipe.count_keys)}; the student {', '.join(train_prior)}.",
             hint="Train both with the same `counts`.",
         )
-    network, _ = build_network(recipe.network, len(train_prior), pretrained=False)
+    counter = recipe.network.model_copy(update={"tells": ()})  # a bundle keeps its other heads elsewhere
+    network, _ = build_network(counter, len(train_prior), pretrained=False)
     load_weights(network, earlier_weights(place), str(place), strict=True)
     ratio_k = torch.tensor([train_prior[key] / own_prior[key] for key in train_prior])
     return Teacher(network, recipe.input.px, ratio_k)

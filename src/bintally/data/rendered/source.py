@@ -25,12 +25,12 @@ from typing import Any, Final
 from PIL import Image
 
 from bintally.artifacts import atomic_folder, code_fingerprint, fingerprint, write_json
-from bintally.data.abid import metadata_json
 from bintally.data.rendered.draw import Faces, draw
 from bintally.data.rendered.scene import photo_count, rng_of, timeline
 from bintally.data.rendered.settings import DEFAULTS, RenderSettings
 from bintally.data.rendered.stock import take_stock
 from bintally.errors import DataError, UsageError
+from bintally.metadata import metadata_json
 from bintally.progress import SILENT, Progress, Task
 from bintally.records import BinRecord
 from bintally.settings import cpu_count
