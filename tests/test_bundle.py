@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bintally.bundle import CARD, MODEL, Bundle, card_json, find_bundle, read_card
+from bintally.bundle import CARD, CHANGE, MODEL, SCHEMA_VERSION, Bundle, card_json, find_bundle, read_card
 from bintally.errors import BundleError
 from bintally.settings import BUNDLED
 from tests.bundles import make_bundle
@@ -55,6 +55,51 @@ def test_a_flipped_bit_is_found_out(bundle: Path) -> None:
     (bundle / MODEL).write_bytes(data)
     with pytest.raises(BundleError, match="not the model"):
         Bundle.open(bundle)
+
+
+@pytest.fixture
+def comparing(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "comparing", change=True, verification=True)
+
+
+def test_a_bundle_that_compares_and_judges_opens(comparing: Path) -> None:
+    opened = Bundle.open(comparing)
+    assert opened.change_path == comparing / CHANGE
+    assert opened.card.change is not None
+    assert opened.card.verification is not None
+    assert card_json(opened.card) == (comparing / CARD).read_bytes()
+
+
+def test_a_missing_comparison_is_named(comparing: Path) -> None:
+    (comparing / CHANGE).unlink()
+    with pytest.raises(BundleError, match=f"lacks {CHANGE}") as caught:
+        Bundle.open(comparing)
+    assert "bintally export" in caught.value.hint
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_comparison_is_found_out(comparing: Path, damage: str) -> None:
+    data = bytearray((comparing / CHANGE).read_bytes())
+    data[len(data) // 2] ^= damage == "flipped"
+    (comparing / CHANGE).write_bytes(data[: -1 if damage == "truncated" else None])
+    with pytest.raises(BundleError, match=f"{CHANGE} is truncated or not the model"):
+        Bundle.open(comparing)
+
+
+def test_a_comparison_that_no_card_speaks_of_is_left_alone(bundle: Path) -> None:
+    (bundle / CHANGE).write_bytes(b"of another bundle")
+    assert Bundle.open(bundle).card.change is None
+
+
+def test_a_bundle_of_version_1_is_still_read(tmp_path: Path) -> None:
+    """Version 1 knew nothing of earlier photos and records: its card has no such fields."""
+    bundle = make_bundle(tmp_path / "old", schema_version=1)
+    card = json.loads((bundle / CARD).read_text())
+    of_version_2 = ("change", "verification")
+    (bundle / CARD).write_text(json.dumps({name: value for name, value in card.items() if name not in of_version_2}))
+    opened = Bundle.open(bundle)
+    assert opened.card.schema_version == 1 < SCHEMA_VERSION
+    assert (opened.card.change, opened.card.verification) == (None, None)
 
 
 @pytest.mark.parametrize(

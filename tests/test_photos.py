@@ -131,3 +131,9 @@ def test_draft_decodes_a_jpeg_smaller_but_never_below_the_size_asked_for() -> No
 def test_a_truncated_photo_keeps_its_cause_for_those_who_look_closer() -> None:
     error = refusal(JPEG[:2000])
     assert isinstance(error.__cause__, OSError)
+
+
+def test_a_name_that_no_file_can_have_is_a_photo_error() -> None:
+    """A line of 5,000 characters in a list once ended the whole run."""
+    with pytest.raises(PhotoError, match="can't be read: File name too long"):
+        read_photo(Path("x" * 5000))

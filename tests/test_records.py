@@ -1,6 +1,7 @@
 """The words the rooms speak to each other."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -89,6 +90,15 @@ def test_json_is_one_line_with_figures_one_can_read() -> None:
     assert record["bin_image_id"] == "00001"
     assert list(record["probabilities"]) == ["2", "3", "6+"]
     assert set(record) == set(CountEstimate.__struct_fields__)
+
+
+@pytest.mark.parametrize("told", [{"unchanged": 0.123456}, {"previous": "earlier.jpg", "error": "no photo"}])
+def test_json_tells_of_the_earlier_photo_where_there_was_one(told: dict[str, Any]) -> None:
+    """The line of a pair that could not be read once lost which pair it was of."""
+    record = json.loads(CountEstimate(path="new.jpg", **told).to_json())
+    assert set(record) == set(CountEstimate.__struct_fields__)
+    assert record["previous"] == told.get("previous")
+    assert record["unchanged"] in (None, 0.1235)
 
 
 def test_json_is_read_back() -> None:

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from bintally.counting.batch import count as count
     from bintally.counting.counter import Counter as Counter
     from bintally.counting.evaluate import evaluate as evaluate
+    from bintally.counting.evaluate_bins import evaluate_bins as evaluate_bins
     from bintally.counting.following import History as History
     from bintally.counting.following import follow as follow
+    from bintally.counting.verification import Verdict as Verdict
+    from bintally.counting.verify_lines import verify as verify
     from bintally.data.check import check as check
     from bintally.data.explore import explore as explore
     from bintally.data.fetch import fetch as fetch
@@ -31,9 +34,11 @@ _HOMES = {
     "CountEstimate": "records",
     "Counter": "counting.counter",
     "History": "counting.following",
+    "Verdict": "counting.verification",
     "check": "data.check",
     "count": "counting.batch",
     "evaluate": "counting.evaluate",
+    "evaluate_bins": "counting.evaluate_bins",
     "explore": "data.explore",
     "export": "training.export",
     "fetch": "data.fetch",
@@ -42,6 +47,7 @@ _HOMES = {
     "serve": "serving.server",
     "split": "data.split",
     "train": "training.run",
+    "verify": "counting.verify_lines",
 }
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

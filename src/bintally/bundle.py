@@ -65,12 +65,15 @@ class ChangeCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class VerificationCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What makes P(record right) from what a photo shows and a record: a logistic model (`counting.verification`)."""
+    """What makes P(record right) from what a photo shows and a record (`counting.verification`)."""
 
     measures: dict[str, tuple[float, float]]  # mean and deviation that the graph's measures are told in
+    spread: dict[str, float]  # how far each is usually off, in those deviations
+    products_prior: tuple[float, ...]  # of the numbers of products, without a photo
+    products_weight: float  # how much the number of products counts beside the number of items
+    measures_weight: float  # and how much the measures
+    slope: float  # log odds of a record, for each unit of its log likelihood beside the errors it may hold
     bias: float
-    means: dict[str, float]  # of each sign, in the records it was fitted on
-    weights: dict[str, float]  # of each sign
     threshold: float  # at or above it a record is taken for right: 10% of val's wrong ones are
 
 

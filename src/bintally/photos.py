@@ -48,9 +48,9 @@ def read_photo(path: Path) -> bytes:
     Raises:
         PhotoError: there is no such file, or it can't be read.
     """
-    if not path.is_file():  # a folder, or a device such as /dev/zero that never ends
-        raise PhotoError(f"There is no photo {path}.", hint="Look at the path.")
     try:
+        if not path.is_file():  # a folder, or a device such as /dev/zero that never ends
+            raise PhotoError(f"There is no photo {path}.", hint="Look at the path.")
         return path.read_bytes()
     except OSError as error:
         raise PhotoError(f"{path} can't be read: {error.strerror}.", hint="Look at its permissions.") from error

@@ -110,9 +110,7 @@ class CountEstimate(msgspec.Struct, frozen=True, omit_defaults=False):
             record["expected_count"] = round(self.expected_count, 3)
         if self.timings is not None:
             record["timings"] = {key: round(ms, 2) for key, ms in record["timings"].items()}
-        if self.unchanged is None:  # a photo alone
-            del record["previous"], record["previous_count"], record["unchanged"]
-        else:
+        if self.unchanged is not None:
             record["unchanged"] = round(self.unchanged, 4)
         return msgspec.json.encode(record).decode()
 

@@ -194,3 +194,82 @@ def test_help_has_an_example() -> None:
     assert ended.returncode == 0
     assert "Example:" in ended.stdout
     assert "--counts" in ended.stdout
+
+
+@pytest.fixture(scope="module")
+def comparing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "comparing", change=True)
+
+
+def test_a_photo_is_counted_beside_an_earlier_one(comparing: Path, bins: Path) -> None:
+    arguments: list[str | Path] = [
+        bins / "00002.png",
+        "--previous",
+        bins / "00006.png",
+        "--previous-count",
+        "6",
+        "--bundle",
+        comparing,
+    ]
+    ended = run_cli("count", *arguments, "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    line = CountEstimate.from_json(ended.stdout)
+    assert (line.count, line.previous, line.previous_count) == (2, str(bins / "00006.png"), 6)
+    assert line.unchanged is not None
+    assert line.unchanged < 0.1
+    shown = run_cli("count", *arguments)
+    assert shown.returncode == 0
+    header, row = shown.stdout.splitlines()
+    assert header.split()[-4:] == ["previous_count", "unchanged", "photo", "previous"]
+    assert row.split()[-4:] == ["6", "0%", str(bins / "00002.png"), str(bins / "00006.png")]
+    assert "Model tiny" in shown.stderr
+
+
+def test_pairs_stand_in_a_csv_file(comparing: Path, bins: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    rows = [f"{bins}/00002.png,{bins}/00001.png,1", f"{bins}/00006.png,,", f"gone.png,{bins}/00001.png,1"]
+    pairs.write_text("\n".join(["path,previous,previous_count", *rows]))
+    ended = run_cli("count", "--pairs", pairs, "--bundle", comparing, "--json", "--counts", "1-6+")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    lines = [CountEstimate.from_json(line) for line in ended.stdout.splitlines()]
+    assert [line.count for line in lines] == [2, 6, None]
+    assert lines[2].error == "path: There is no photo gone.png."
+    assert [line.previous_count for line in lines] == [1, None, 1]
+    table = run_cli("count", "--pairs", pairs, "--bundle", comparing)
+    assert table.returncode == 1
+    assert len(table.stdout.splitlines()) == 4
+    assert "3 photos: 2 counted" in table.stderr
+    row = next(csv.DictReader(io.StringIO(run_cli("count", "--pairs", pairs, "--bundle", comparing, "--csv").stdout)))
+    assert (row["count"], row["previous_count"]) == ("2", "1")
+    out = tmp_path / "counts.csv"
+    for resumed in (0, 3):
+        ended = run_cli("count", "--pairs", pairs, "--bundle", comparing, "--out", out, "--json")
+        assert json.loads(ended.stdout)["resumed"] == resumed
+    assert len(out.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "told"),
+    [
+        (["{bins}", "--previous", "{bins}/00001.png"], 2, "is not one photo"),
+        (["a.png", "b.png", "--previous", "{bins}/00001.png"], 2, "--previous goes with one photo"),
+        (["--previous", "{bins}/00001.png"], 2, "--previous goes with one photo"),
+        (["{bins}/00001.png", "--previous", "gone.png"], 2, "There is no photo or folder gone.png."),
+        (["{bins}/00001.png", "--previous-count", "3"], 2, "--previous-count needs the photo it is of"),
+        (["{bins}/00001.png", "--previous", "{bins}/00001.png", "--previous-count", "-3"], 2, "previous-count"),
+        (["{bins}/00001.png", "--pairs", "pairs.csv"], 2, "--pairs names all photos by itself"),
+        (["--pairs", "pairs.csv", "--previous", "{bins}/00001.png"], 2, "--pairs names all photos by itself"),
+        (["--pairs", "pairs.csv"], 2, "The list pairs.csv can't be read"),
+        (["--pairs", "{bins}/00001.png"], 3, "lacks the columns"),
+        (["{bins}/00001.png", "--previous", "{bins}/00002.png"], 4, "does not compare photos"),
+    ],
+)
+def test_a_mistake_with_earlier_photos_is_a_sentence_with_the_next_step(
+    bundle: Path, bins: Path, arguments: list[str], exit_code: int, told: str
+) -> None:
+    filled = [argument.replace("{bins}", str(bins)) for argument in arguments]
+    ended = run_cli("count", *filled, env={"BINTALLY_BUNDLE": str(bundle), "COLUMNS": "200"})
+    assert ended.returncode == exit_code
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""

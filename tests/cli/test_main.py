@@ -7,7 +7,19 @@ import pytest
 from bintally import cli
 from tests.conftest import ROOT, run_cli
 
-VERBS = ["fetch", "check", "explore", "split", "train", "export", "evaluate", "count", "serve", "pipeline run"]
+VERBS = [
+    "fetch",
+    "check",
+    "explore",
+    "split",
+    "train",
+    "export",
+    "evaluate",
+    "count",
+    "verify",
+    "serve",
+    "pipeline run",
+]
 
 
 def test_help_names_every_verb() -> None:

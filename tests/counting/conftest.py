@@ -11,3 +11,9 @@ from tests.bundles import make_bundle
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose network reads the count off the brightness (see tests/bundles.py)."""
     return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def telling_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and it compares photos and judges records."""
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "telling", change=True, verification=True)

@@ -12,9 +12,10 @@ from bintally.bundle import Bundle
 from bintally.counting.counter import Counter
 from bintally.errors import BackboneError, CheckpointError, ManifestError, ModelError, TrainingError, UsageError
 from bintally.manifest import SPLIT, Manifest
+from bintally.training.cache import PhotoCache
 from bintally.training.export import ExportReport, export
 from bintally.training.finished import read_run
-from bintally.training.network import WEIGHTS, earlier_weights
+from bintally.training.network import WEIGHTS, build_network, earlier_weights, load_weights
 from bintally.training.onnx_file import backbone_weights
 from bintally.training.recipe import Recipe
 from bintally.training.run import train
@@ -197,3 +198,56 @@ def test_int8_arithmetic_is_judged_as_it_serves(exported: ExportReport, run: Pat
     assert sum(answer.abstain is not None for answer in answers) <= 1
     with pytest.raises(BackboneError, match="computes in INT8"):
         earlier_weights(tmp_path / "b")
+
+
+@pytest.fixture(scope="module")
+def telling(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that compares photos and judges records."""
+    folder = tmp_path_factory.mktemp("telling")
+    recipe = tiny_recipe(network={"tells": ("change", "record")}, loop={"epochs": 2}, export={"store": "int8"})
+    train(recipe=recipe, data=data, out=folder / "run")
+    return Path(export(run=folder / "run", data=data, out=folder / "bundle").bundle)
+
+
+def test_what_is_told_beside_the_count_is_in_the_bundle(telling: Path, data: Path) -> None:
+    card = Bundle.open(telling).card
+    assert card.change is not None
+    assert card.verification is not None
+    assert {path.name for path in telling.iterdir()} == {"model.onnx", "change.onnx", "card.json"}
+    np.testing.assert_allclose(np.sum(card.change.prior, axis=1), 1, atol=1e-3)
+    table = Manifest.read(data, SPLIT).table
+    photo, earlier = (data / path for path in table["path"][:2])
+    counter = Counter(telling)
+    alone, beside = counter.count(photo), counter.count(photo, previous=earlier, previous_count=3)
+    assert sum(beside.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert beside.unchanged is not None
+    assert alone.unchanged is None
+    verdict = counter.verify(photo, data / table["metadata_path"][0])
+    assert verdict.record_is_right is not None
+    assert 0 < verdict.record_is_right < 1
+    assert verdict.reasons
+
+
+def test_the_comparison_says_what_torch_says(telling: Path, data: Path) -> None:
+    """Both orders, and a batch of any size."""
+    counter = Counter(telling)
+    cache = PhotoCache.build(data, Manifest.read(data, SPLIT).usable("val"), px=counter.card.width_px)
+    seen = counter.network.see(cache.read(np.arange(5)))
+    there = counter.network.evidence(seen.only([0, 1, 2]), seen.only([3, 4, 0]))
+    back = counter.network.evidence(seen.only([3, 4, 0]), seen.only([0, 1, 2]))
+    np.testing.assert_allclose(there, back[:, ::-1], atol=1e-3)
+    recipe, report = read_run(telling.parent / "run")
+    network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
+    load_weights(network, load_file(telling.parent / "run" / WEIGHTS), "run", strict=True)
+    assert network.change is not None
+    with torch.inference_mode():
+        views = torch.from_numpy(cache.read(np.arange(5))).permute(0, 3, 1, 2)
+        maps = network.eval().maps(network.see(views))
+        mirrored = network.maps(network.see(views.flip(3)))
+        wanted = sum(network.change(each[[0, 1, 2]], each[[3, 4, 0]]) for each in (maps, mirrored)) / 2
+    np.testing.assert_allclose(there, np.asarray(wanted), atol=0.15)  # weights rounded to int8
+
+
+def test_training_goes_on_from_a_bundle_that_tells_more(telling: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(teacher={"runs": (telling,), "weight": 0.5}, loop={"epochs": 1}, network={"start": telling})
+    train(recipe=recipe, data=data, out=tmp_path / "next")

@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bintally.training.losses import CountLoss, neighbour_targets
+from bintally.training.losses import CountLoss, change_loss, neighbour_targets
 
 
 @given(classes=st.integers(2, 12), neighbour=st.floats(0, 0.33))
@@ -53,3 +55,19 @@ def test_the_teachers_share_of_the_loss_by_hand() -> None:
     followed = -4 * (teacher_nk * (logits_nk / 2).log_softmax(dim=1)).sum(dim=1).mean().item()
     both = CountLoss(targets_kk, teacher_weight=0.7, temperature=2.0)(logits_nk, labels_n, teacher_nk).item()
     assert both == pytest.approx(0.3 * labelled + 0.7 * followed, rel=1e-5)
+
+
+def test_photos_weigh_as_told() -> None:
+    loss = CountLoss(neighbour_targets(3, 0.1))
+    logits_nk, labels_n = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
+    twice = loss(logits_nk[[0, 1, 1]], labels_n[[0, 1, 1]])
+    torch.testing.assert_close(loss(logits_nk, labels_n, None, torch.tensor([1.0, 2.0, 0.0, 0.0])), twice)
+
+
+def test_a_change_that_is_known_without_photos_costs_nothing() -> None:
+    log_prior_pd = torch.log(torch.tensor([[1e-9, 1 - 1e-9], [0.5, 0.5]]))
+    nothing_pd = torch.zeros(2, 2)
+    sure = change_loss(nothing_pd, log_prior_pd, torch.tensor([1, 0]), torch.tensor([1.0, 0.0]))
+    assert sure.item() == pytest.approx(0, abs=1e-6)
+    open_ = change_loss(nothing_pd, log_prior_pd, torch.tensor([1, 0]), torch.tensor([1.0, 1.0]))
+    assert open_.item() == pytest.approx(math.log(2) / 2)

@@ -143,13 +143,14 @@ def _wait_for(path: Path, child: "subprocess.Popen[bytes]") -> None:
     assert path.exists(), child.communicate()[1]
 
 
-@pytest.mark.parametrize("everything", [False, True], ids=["plain", "averaged, mixed, taught, with loader processes"])
-def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(
-    data: Path, tmp_path: Path, *, everything: bool
-) -> None:
-    sections: dict[str, Any] = _OFTEN
+_WHOLE_BINS = {"network": {"tells": ["change", "record"]}, "loop": {**_OFTEN["loop"], "average": 0.9}}
+
+
+@pytest.mark.parametrize("how", ["plain", "whole bins", "averaged, mixed, taught, with loader processes"])
+def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(data: Path, tmp_path: Path, how: str) -> None:
+    sections: dict[str, Any] = _WHOLE_BINS if how == "whole bins" else _OFTEN
     straight = tiny_recipe(**sections)
-    if everything:
+    if how.startswith("averaged"):
         train(recipe=tiny_recipe(loop={"epochs": 1}), data=data, out=tmp_path / "teacher")
         sections = {
             "augment": {"mixup": 0.4, "cutmix": 1.0, "mix_share": 0.8, "rotate": 5},
@@ -253,6 +254,25 @@ def test_a_network_that_was_cut_trains_and_keeps_its_weights(data: Path, tmp_pat
     assert not [name for name in trained if name.startswith("layer4")]
     assert trained["fc.weight"].shape == (7, 192)
     assert export(run=tmp_path / "run", data=data, out=tmp_path / "bundle").max_difference < 0.02
+
+
+def test_what_is_told_beside_the_count_is_learnt_and_kept(data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(network={"tells": ("change", "record")}, loop={"epochs": 3}, teacher={"weight": 0.0})
+    report = train(recipe=recipe, data=data, out=tmp_path / "run")
+    first, *_, last = report.history
+    assert last["train_loss"] < first["train_loss"]
+    assert 0 <= last["change_accuracy"] <= 1
+    assert last["change_log_loss"] > 0
+    weights = load_file(tmp_path / "run" / WEIGHTS)
+    assert {"change.out.weight", "record.weight", "fc.weight"} <= weights.keys()
+    # A network that only counts takes what it knows, and says nothing of the rest.
+    network, _ = build_network(tiny_recipe().network, 7)
+    assert load_weights(network, weights, "run", strict=True) == "run"
+    assert torch.equal(network.weights()["fc.weight"], weights["fc.weight"])
+    # And a run that tells more goes on from one that only counted.
+    train(recipe=tiny_recipe(loop={"epochs": 1}), data=data, out=tmp_path / "counter")
+    more = tiny_recipe(network={"tells": ("record",), "start": tmp_path / "counter"}, loop={"epochs": 1})
+    assert "start from scratch" not in train(recipe=more, data=data, out=tmp_path / "more").weights
 
 
 def test_early_stopping_stops(data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from bintally.cli import check, count, evaluate, explore, export, fetch, follow, pipeline, serve, split, train
+from bintally.cli import (
+    check,
+    count,
+    evaluate,
+    evaluate_bins,
+    explore,
+    export,
+    fetch,
+    follow,
+    pipeline,
+    serve,
+    split,
+    train,
+    verify,
+)
 from bintally.cli.common import show_error
 from bintally.errors import BintallyError
 
@@ -21,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (fetch, check, explore, split, train, export, evaluate, count, follow, serve):
+for verb in (fetch, check, explore, split, train, export, evaluate, evaluate_bins, count, verify, follow, serve):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(pipeline.app, name="pipeline")
 

@@ -36,6 +36,19 @@ def progress_for(*, json_output: bool) -> Progress:
     return SILENT if json_output else RichProgress(console())
 
 
+def progress_beside_rows(*, rows_on_stdout: bool, machine: bool) -> Progress:
+    """A bar where it helps: never between rows on one screen, never in the log of a machine."""
+    if rows_on_stdout or machine:
+        return progress_for(json_output=not sys.stderr.isatty() or (rows_on_stdout and sys.stdout.isatty()))
+    return progress_for(json_output=False)
+
+
+def say_model(name: str, licence: str) -> None:
+    """The model that answered, and what its weights may be used for, on stderr."""
+    restricted = " (non-commercial)" if "-NC" in licence and "commercial" not in licence else ""
+    sys.stderr.write(f"Model {name}, weights: {licence}{restricted}.\n")
+
+
 def emit_json(value: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")

@@ -2,13 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bintally.cli.common import emit_json, progress_for
+from bintally.cli.common import emit_json, progress_beside_rows, say_model
 from bintally.errors import UsageError
-from bintally.progress import Progress
 
 if TYPE_CHECKING:
     from bintally.counting.batch import CountReport
@@ -32,6 +31,16 @@ def count(
         Path | None, typer.Option(help="Write to this .jsonl or .csv file; run again to go on where a kill stopped it.")
     ] = None,
     from_file: Annotated[Path | None, typer.Option(help="A file with a photo's path or URL a line.")] = None,
+    previous: Annotated[
+        str | None, typer.Option(help="An earlier photo of the same bin; with it, one photo is counted.")
+    ] = None,
+    previous_count: Annotated[
+        int | None, typer.Option(min=0, help="The count that the earlier photo was confirmed to show.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Many photos with earlier ones: a CSV file with columns path, previous, previous_count."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=16, help="Photos in one inference.")] = 8,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout, a row a photo.")] = False,
     as_json: Annotated[
@@ -44,23 +53,29 @@ def count(
     card promises. `--json` prints one estimate a line (with `--out`: one summary). The exit code is 1 when a photo
     could not be read; the others are counted all the same.
 
+    An earlier photo of the same bin, best with its confirmed count, tells far more than a photo alone; `unchanged` is
+    then the probability that the count is still the same.
+
     Example: `bintally count bins/ --counts 1-5 --out counts.jsonl`
+
+    Example: `bintally count new.jpg --previous earlier.jpg --previous-count 4`
     """
     if csv and (as_json or out):
         raise UsageError("--csv goes with neither --json nor --out.", hint="--out FILE.csv writes CSV into a file.")
-    from bintally.counting.batch import count as count_photos
-
     for_people = not (csv or as_json)
-    report = count_photos(
-        photos=photos or [],
-        listed=from_file,
+    report = _counted(
+        photos or [],
+        from_file,
+        previous,
+        previous_count,
+        pairs,
         bundle=bundle,
         counts=counts,
         out=out,
         to=None if out else sys.stdout,
         style="csv" if csv else "jsonl" if as_json else "table",
         batch_size=batch_size,
-        progress=_progress(rows_on_stdout=out is None, machine=not for_people),
+        progress=progress_beside_rows(rows_on_stdout=out is None, machine=not for_people),
     )
     if out and as_json:
         from bintally.records import to_plain
@@ -72,11 +87,36 @@ def count(
         raise typer.Exit(1)
 
 
-def _progress(*, rows_on_stdout: bool, machine: bool) -> Progress:
-    """A bar where it helps: never between rows on one screen, never in the log of a machine."""
-    if rows_on_stdout or machine:
-        return progress_for(json_output=not sys.stderr.isatty() or (rows_on_stdout and sys.stdout.isatty()))
-    return progress_for(json_output=False)
+def _counted(
+    photos: list[str],
+    from_file: Path | None,
+    previous: str | None,
+    previous_count: int | None,
+    pairs: Path | None,
+    **how: Any,
+) -> "CountReport":
+    """Photos alone, one beside an earlier one, or a list of both."""
+    if pairs is not None:
+        if photos or from_file or previous is not None or previous_count is not None:
+            raise UsageError(
+                "--pairs names all photos by itself.", hint="Leave out the photos, --from-file and --previous."
+            )
+        from bintally.counting.pair_lines import count_pairs_file
+
+        return count_pairs_file(pairs=pairs, **how)
+    if previous is not None:
+        if len(photos) != 1 or from_file:
+            raise UsageError(
+                "--previous goes with one photo.", hint="For many, list photos and earlier ones: --pairs FILE.csv."
+            )
+        from bintally.counting.pair_lines import count_beside
+
+        return count_beside(photo=photos[0], previous=previous, previous_count=previous_count, **how)
+    if previous_count is not None:
+        raise UsageError("--previous-count needs the photo it is of.", hint="Add --previous PHOTO.")
+    from bintally.counting.batch import count as count_photos
+
+    return count_photos(photos=photos, listed=from_file, **how)
 
 
 def _say(report: "CountReport") -> None:
@@ -87,5 +127,4 @@ def _say(report: "CountReport") -> None:
             f"{report.photos:,} photos{done}: {report.counted:,} counted, {report.abstained:,} abstained from,"
             f" {report.failed:,} unreadable; {report.photos_per_s:,.1f} photos/s.\n"
         )
-    restricted = " (non-commercial)" if "-NC" in report.licence and "commercial" not in report.licence else ""
-    sys.stderr.write(f"Model {report.model}, weights: {report.licence}{restricted}.\n")
+    say_model(report.model, report.licence)

@@ -1,29 +1,26 @@
 """Counting many photos: decoded by threads while the network works on those before, written in order, resumable."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, TextIO
+from typing import Annotated, Any, Self, TextIO, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from bintally.counting.counter import MAX_BATCH, Counter
-from bintally.counting.decode import decode
-from bintally.counting.inputs import STDIN, expand, id_of, read_input
-from bintally.counting.output import Done, Settings, Style, Writer, open_results, shown, style_of, writer_of
-from bintally.errors import ConfigError, PhotoError, UsageError
+from bintally.counting.ahead import Decoded, decoded_ahead
+from bintally.counting.counter import Counter
+from bintally.counting.inputs import STDIN, expand, id_of
+from bintally.counting.network import MAX_BATCH
+from bintally.counting.output import Done, Results, Settings, Style, Writer, open_results, shown, style_of, writer_of
+from bintally.errors import ConfigError, UsageError
 from bintally.progress import SILENT, Progress
 from bintally.records import CountEstimate
 from bintally.settings import cpu_count
 
-_AHEAD: Final = 3
-"""Batches decoded ahead of the network: enough that it never waits, few enough that memory stays flat."""
+Row = TypeVar("Row")
 
 
 class CountConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,11 +45,15 @@ class CountConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
         Raises:
             ConfigError: a value out of range or of the wrong type.
+            UsageError: `out` has an unknown suffix.
         """
         try:
-            return msgspec.convert(values, cls)
+            config = msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
             raise ConfigError(f"{error}.", hint="`bintally count --help` lists what can be set.") from None
+        if config.out is not None:
+            style_of(config.out)
+        return config
 
 
 class CountReport(msgspec.Struct, frozen=True):
@@ -118,73 +119,71 @@ def estimates(
     return chain.from_iterable(_batches(counter, photos, batch_size, workers or cpu_count()))
 
 
-class _Decoded(msgspec.Struct):
-    name: str
-    pixels_hwc: NDArray[np.uint8] | None
-    decode_ms: float
-    error: str | None
-
-
 def _batches(counter: Counter, names: Iterable[str], batch_size: int, workers: int) -> Generator[list[CountEstimate]]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    waiting: deque[Future[_Decoded]] = deque()
-    coming = iter(names)
-    try:
-        while True:
-            for name in islice(coming, _AHEAD * batch_size - len(waiting)):
-                # stdin is read here: a thread blocked on it could not be interrupted.
-                photo = read_input(name) if name == STDIN else None
-                waiting.append(pool.submit(_decode, name, photo, counter.card.height_px, counter.card.width_px))
-            if not waiting:
-                return
-            yield _estimate(counter, [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))])
-    finally:
-        pool.shutdown(cancel_futures=True)
+    photos = decoded_ahead(names, lambda name: (name,), counter.card, batch_size=batch_size, workers=workers)
+    with closing(photos):
+        for batch in photos:
+            yield _estimate(counter, [(name, photo) for name, [photo] in batch])
 
 
-def _decode(name: str, photo: bytes | None, height_px: int, width_px: int) -> _Decoded:
-    started = time.perf_counter()
-    pixels_hwc, error = None, None
-    try:
-        pixels_hwc = decode(read_input(name) if photo is None else photo, height_px=height_px, width_px=width_px)
-    except PhotoError as problem:
-        error = problem.message
-    return _Decoded(name, pixels_hwc, 1000 * (time.perf_counter() - started), error)
-
-
-def _estimate(counter: Counter, batch: Sequence[_Decoded]) -> list[CountEstimate]:
-    pixels = [photo.pixels_hwc for photo in batch if photo.pixels_hwc is not None]
-    decode_ms = [photo.decode_ms for photo in batch if photo.pixels_hwc is not None]
+def _estimate(counter: Counter, batch: Sequence[tuple[str, Decoded]]) -> list[CountEstimate]:
+    pixels = [photo.pixels_hwc for _, photo in batch if photo.pixels_hwc is not None]
+    decode_ms = [photo.decode_ms for _, photo in batch if photo.pixels_hwc is not None]
     counted = iter(counter.count_pixels(np.stack(pixels), decode_ms=decode_ms) if pixels else ())
     return [
         msgspec.structs.replace(
             CountEstimate(error=shown(photo.error), model=counter.card.name) if photo.error else next(counted),
-            path=shown(photo.name),
-            bin_image_id=shown(id_of(photo.name) or "") or None,
+            path=shown(name),
+            bin_image_id=shown(id_of(name) or "") or None,
         )
-        for photo in batch
+        for name, photo in batch
     ]
 
 
 def _count(config: CountConfig, to: TextIO | None, progress: Progress) -> CountReport:
     if config.out is not None and STDIN in config.photos:
         raise UsageError("A photo from stdin has no name to resume by.", hint="Leave out --out and redirect with >.")
-    style = style_of(config.out) if config.out is not None else config.style
     names = expand(config.photos, listed=config.listed)
-    counter = Counter(config.bundle, counts=config.counts)
+    return written(
+        config,
+        Counter(config.bundle, counts=config.counts),
+        names,
+        missing=lambda results: [name for name in names if not results.has(name)],
+        answers=_batches,
+        to=to,
+        progress=progress,
+    )
+
+
+def written(
+    config: CountConfig,
+    counter: Counter,
+    rows: Sequence[Row],
+    *,
+    missing: Callable[[Results], Sequence[Row]],
+    answers: Callable[[Counter, Sequence[Row], int, int], Generator[list[CountEstimate]]],
+    to: TextIO | None,
+    progress: Progress,
+    pairs: bool = False,
+) -> CountReport:
+    """Writes the `answers` to rows into the file `config.out` and onto the stream `to`, as each batch is done.
+
+    `missing` are those rows that an existing file has no line of; `pairs` says whether rows have an earlier photo.
+    """
+    style = style_of(config.out) if config.out is not None else config.style
     tally = _Tally()
     started = time.perf_counter()
     with ExitStack() as stack:
         sinks: list[Callable[[Sequence[CountEstimate]], None]] = [tally.add]
         if config.out is not None:
-            results = stack.enter_context(open_results(config.out, _settings(counter, style)))
+            results = stack.enter_context(open_results(config.out, _settings(counter, style, pairs=pairs)))
             tally.resume(results.done)
-            names = [name for name in names if not results.has(name)]
+            rows = missing(results)
             sinks.append(results.write)
         if to is not None:
-            sinks.append(_stream(to, writer_of(config.style, counter.keys)))
-        task = stack.enter_context(progress.task("count", total=len(names), unit="photos"))
-        batches = _batches(counter, names, config.batch_size, config.workers or cpu_count())
+            sinks.append(_stream(to, writer_of(config.style, counter.keys, pairs=pairs)))
+        task = stack.enter_context(progress.task("count", total=len(rows), unit="pairs" if pairs else "photos"))
+        batches = answers(counter, rows, config.batch_size, config.workers or cpu_count())
         for batch in stack.enter_context(closing(batches)):
             for sink in sinks:
                 sink(batch)
@@ -192,8 +191,8 @@ def _count(config: CountConfig, to: TextIO | None, progress: Progress) -> CountR
     return tally.report(counter, config.out, seconds=time.perf_counter() - started)
 
 
-def _settings(counter: Counter, style: Style) -> Settings:
-    return Settings(counter.card.name, counter.card.model_sha256, counter.keys, style)
+def _settings(counter: Counter, style: Style, *, pairs: bool) -> Settings:
+    return Settings(counter.card.name, counter.card.model_sha256, counter.keys, style, pairs)
 
 
 def _stream(to: TextIO, writer: Writer) -> Callable[[Sequence[CountEstimate]], None]:
@@ -215,7 +214,7 @@ class _Tally:
         self.photos = self.abstained = self.failed = self.resumed = 0
 
     def resume(self, done: Done) -> None:
-        self.resumed = self.photos = len(done.paths)
+        self.resumed = self.photos = done.photos
         self.abstained, self.failed = done.abstained, done.failed
 
     def add(self, batch: Sequence[CountEstimate]) -> None:

@@ -50,11 +50,16 @@ def _side(product: Product) -> float | None:
 
 
 def _log_sum(values: Sequence[float | None], smallest: float) -> float | None:
-    known = [value for value in values if value is not None]
+    known = _known(values)
     total = sum(known)
     return math.log(total + smallest) if known and len(known) == len(values) and math.isfinite(total) else None
 
 
 def _log_max(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+    known = _known(values)
     return math.log(max(known) + 1.0) if known and len(known) == len(values) else None
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    """Those that are there; nothing has a length below 0."""
+    return [value for value in values if value is not None and 0 <= value < math.inf]

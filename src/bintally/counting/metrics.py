@@ -190,6 +190,60 @@ def risk_coverage(probabilities_nk: Floats, labels_n: Ints) -> RiskCoverage:
     return RiskCoverage(-threshold_t, accepted_t / len(sure), wrong_t / accepted_t, _mean(wrong_n / accepted_n))
 
 
+@dataclass(frozen=True)
+class Roc:
+    """What accepting whatever scores high lets through: one point for each distinct score, highest first. Each [T]."""
+
+    threshold_t: NDArray[np.float64]  # accept what scores at least this ...
+    escaped_t: NDArray[np.float64]  # ... which is this share of the wrong ones ...
+    accepted_t: NDArray[np.float64]  # ... and this share of the right ones
+
+    @property
+    def auroc(self) -> float:
+        """P(a right one scores higher than a wrong one), ties counting half."""
+        escaped, accepted = self._from_nothing()
+        return float(np.sum(np.diff(escaped) * (accepted[1:] + accepted[:-1]) / 2))
+
+    def accepted_at(self, escaped: float) -> float:
+        """The share of right ones accepted while this share of the wrong ones escapes; of equal scores, a random part.
+
+        The threshold is chosen in hindsight on the same scores: a promise needs one fixed on others.
+        """
+        escaped_t, accepted_t = self._from_nothing()
+        return float(np.interp(escaped + 1e-12, escaped_t, accepted_t))
+
+    def threshold_at(self, escaped: float) -> float:
+        """The lowest score at which at most this share of the wrong ones escapes; infinity where there is none."""
+        fits = self.threshold_t[self.escaped_t <= escaped + 1e-12]
+        return float(fits.min(initial=np.inf))
+
+    def _from_nothing(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.concatenate([[0.0], self.escaped_t]), np.concatenate([[0.0], self.accepted_t])
+
+
+def roc(scores_n: Floats, right_n: NDArray[np.bool_]) -> Roc:
+    """The receiver operating characteristic of scores [N] that should be high where `right_n` [N].
+
+    NaN where there is nothing right, or nothing wrong.
+    """
+    threshold_t, place_n = np.unique(-np.asarray(scores_n, np.float64), return_inverse=True)
+    of_right, of_wrong = (np.cumsum(np.bincount(place_n, part, len(threshold_t))) for part in (right_n, ~right_n))
+    rights, wrongs = np.count_nonzero(right_n), np.count_nonzero(~right_n)
+    nothing_t = np.full(len(threshold_t), np.nan)
+    return Roc(
+        -threshold_t,
+        of_wrong / wrongs if wrongs else nothing_t,
+        of_right / rights if rights else nothing_t,
+    )
+
+
+def record_scores(probabilities_nk: Floats, labels_n: Ints) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Every count of every photo as a record that it might have: its probability, and whether it is right; [N * K]."""
+    probabilities = np.asarray(probabilities_nk, np.float64)
+    right_nk = np.arange(probabilities.shape[1]) == np.asarray(labels_n)[:, None]
+    return probabilities.ravel(), right_nk.ravel()
+
+
 def set_coverage(sets_nk: NDArray[np.bool_], labels_n: Ints) -> float:
     """Share of photos whose recorded count is in their set."""
     return _mean(sets_nk[np.arange(len(labels_n)), labels_n])

@@ -10,10 +10,11 @@ lines of two models are never mixed:
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, Literal, Protocol, TypeAlias
+from typing import IO, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -51,20 +52,26 @@ class JsonLines:
 
 
 class Csv:
-    r"""A row an estimate, a column `p_<count>` for each count asked for; a line break in a path is written as `\n`."""
+    r"""A row an estimate, a column `p_<count>` for each count asked for; a line break in a path is written as `\n`.
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    With `pairs`, what was known before and whether it changed comes last.
+    """
+
+    def __init__(self, keys: Sequence[str], *, pairs: bool = False) -> None:
         self._keys = keys
+        self._pairs = pairs
 
     def header(self) -> str:
         """The names of the columns."""
         shares = [f"p_{key}" for key in self._keys]
-        return _csv_row(["path", "bin_image_id", "count", "expected_count", *shares, "count_set", *_LAST])
+        before = _BEFORE if self._pairs else ()
+        return _csv_row(["path", "bin_image_id", "count", "expected_count", *shares, "count_set", *_LAST, *before])
 
     def line(self, estimate: CountEstimate) -> str:
         """The estimate's row; a missing number is an empty cell."""
         shares = [_digits(estimate.probabilities.get(key), 4) for key in self._keys]
         times = estimate.timings
+        before = [estimate.previous, estimate.previous_count, _digits(estimate.unchanged, 4)] if self._pairs else []
         return _csv_row(
             [
                 estimate.path,
@@ -78,27 +85,34 @@ class Csv:
                 estimate.model,
                 _digits(times.decode_ms if times else None, 2),
                 _digits(times.inference_ms if times else None, 2),
+                *before,
             ]
         )
 
 
 _LAST: Final = ("abstain", "error", "model", "decode_ms", "inference_ms")
+_BEFORE: Final = ("previous", "previous_count", "unchanged")
 
 
 class Table:
-    """Rows for people, streamed; the path comes last, so that its length never bends a column."""
+    """Rows for people, streamed; paths come last, so that their length never bends a column."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], *, pairs: bool = False) -> None:
         self._keys = keys
+        self._pairs = pairs
 
     def header(self) -> str:
         """The names of the columns; the counts stand over the bars of their probabilities."""
         likely = f"{'likely':<{self._likely_width}}"
-        return f"count  sure  expected  {likely}  {''.join(key[0] for key in self._keys)}{self._open_top}  photo\n"
+        before, paths = ("previous_count  unchanged  ", "photo  previous") if self._pairs else ("", "photo")
+        bars = f"{''.join(key[0] for key in self._keys)}{self._open_top}"
+        return f"count  sure  expected  {likely}  {bars}  {before}{paths}\n"
 
     def line(self, estimate: CountEstimate) -> str:
         """Count, its probability, expected count, count set, the distribution as bars, path and what is wrong."""
-        path = _one_line(estimate.path or "")
+        path = self._before(estimate) + _one_line(estimate.path or "")
+        if estimate.previous is not None:
+            path += f"  {_one_line(estimate.previous)}"
         width = len(self._keys) + len(self._open_top)
         if estimate.error:
             return f"{'-':>5}  {'':4}  {'':8}  {'':{self._likely_width}}  {'':{width}}  {path}  {estimate.error}\n"
@@ -109,6 +123,13 @@ class Table:
         likely = f"{' '.join(estimate.count_set):<{self._likely_width}}"
         return f"{numbers}  {likely}  {bars:<{width}}  {path}{doubt}\n"
 
+    def _before(self, estimate: CountEstimate) -> str:
+        if not self._pairs:
+            return ""
+        count = "" if estimate.previous_count is None else str(estimate.previous_count)
+        unchanged = "" if estimate.unchanged is None else f"{estimate.unchanged:.0%}"
+        return f"{count:>14}  {unchanged:>9}  "
+
     @property
     def _likely_width(self) -> int:
         return max(len("likely"), len(" ".join(self._keys)))
@@ -118,9 +139,9 @@ class Table:
         return "+" * self._keys[-1].endswith("+")
 
 
-def writer_of(style: Style, keys: Sequence[str]) -> Writer:
-    """The writer of a style for answers over `keys`."""
-    return JsonLines() if style == "jsonl" else Csv(keys) if style == "csv" else Table(keys)
+def writer_of(style: Style, keys: Sequence[str], *, pairs: bool = False) -> Writer:
+    """The writer of a style for answers over `keys`; `pairs`: photos that were held against earlier ones."""
+    return JsonLines() if style == "jsonl" else Csv(keys, pairs=pairs) if style == "csv" else Table(keys, pairs=pairs)
 
 
 def style_of(out: Path) -> Style:
@@ -134,21 +155,38 @@ def style_of(out: Path) -> Style:
     return _SUFFIXES[out.suffix.lower()]
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What all lines of a results file have in common."""
 
     model: str
     model_sha256: str
     counts: tuple[str, ...]
     style: Style
+    pairs: bool = False  # photos were held against earlier ones
 
 
 class Done(msgspec.Struct):
-    """What stands in a results file already: paths, and how many of them were abstained from or unreadable."""
+    """What stands in a results file already: paths, and how many of them were abstained from or unreadable.
+
+    In a file of pairs, `pairs` has the lines of each path and earlier path ("": none) in the place of `paths`.
+    """
 
     paths: set[str]
     abstained: int = 0
     failed: int = 0
+    photos: int = 0
+    pairs: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+
+
+class _Pair(Protocol):
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def previous(self) -> str | None: ...
+
+
+Pair = TypeVar("Pair", bound=_Pair)
 
 
 class Results:
@@ -162,7 +200,22 @@ class Results:
 
     def has(self, name: str) -> bool:
         """Whether the photo `name` has a line."""
-        return (_one_line(shown(name)) if isinstance(self._writer, Csv) else shown(name)) in self.done.paths
+        return self._written(name) in self.done.paths
+
+    def missing(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Those of `pairs` that have no line yet; one that is listed twice needs two."""
+        left = self.done.pairs.copy()
+        missing = []
+        for pair in pairs:
+            key = (self._written(pair.path), self._written(pair.previous or ""))
+            if left[key]:
+                left[key] -= 1
+            else:
+                missing.append(pair)
+        return missing
+
+    def _written(self, name: str) -> str:
+        return _one_line(shown(name)) if isinstance(self._writer, Csv) else shown(name)
 
     def write(self, estimates: Sequence[CountEstimate]) -> None:
         """Appends estimates and hands them to the operating system: a kill right after loses none of them."""
@@ -179,7 +232,7 @@ def open_results(path: Path, settings: Settings) -> Iterator[Results]:
         UsageError: its lines are of another model or other counts, or somebody else is writing it.
         StorageError: disk full, or no permission.
     """
-    writer = writer_of(settings.style, settings.counts)
+    writer = writer_of(settings.style, settings.counts, pairs=settings.pairs)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
@@ -188,7 +241,7 @@ def open_results(path: Path, settings: Settings) -> Iterator[Results]:
             _cut_torn_line(file)
             if file.tell() == 0:
                 file.write(writer.header().encode())
-            done = _done(file, path, settings.style)
+            done = _done(file, path, settings)
             try:
                 yield Results(path, file, done, writer)
             finally:
@@ -219,10 +272,11 @@ def _check_settings(path: Path, settings: Settings, *, is_empty: bool) -> None:
 
 
 def _described(settings: Settings, names: Sequence[str]) -> str:
-    return ", ".join(
-        f"counts {' '.join(settings.counts)}" if name == "counts" else f"{name} {str(getattr(settings, name))[:16]}"
-        for name in names
-    )
+    told = {
+        "counts": f"counts {' '.join(settings.counts)}",
+        "pairs": "pairs of photos" if settings.pairs else "photos alone",
+    }
+    return ", ".join(told.get(name) or f"{name} {str(getattr(settings, name))[:16]}" for name in names)
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
@@ -255,16 +309,21 @@ def _cut_torn_line(file: IO[bytes]) -> None:
 
 class _Seen(msgspec.Struct):
     path: str
+    previous: str | None = None
     abstain: str | None = None
     error: str | None = None
 
 
-def _done(file: IO[bytes], path: Path, style: Style) -> Done:
+def _done(file: IO[bytes], path: Path, settings: Settings) -> Done:
     file.seek(0)
     done = Done(set())
     try:
-        for seen in _csv_lines(file) if style == "csv" else map(msgspec.json.Decoder(_Seen).decode, file):
-            done.paths.add(seen.path)
+        for seen in _csv_lines(file) if settings.style == "csv" else map(msgspec.json.Decoder(_Seen).decode, file):
+            if settings.pairs:
+                done.pairs[seen.path, seen.previous or ""] += 1
+            else:
+                done.paths.add(seen.path)
+            done.photos += 1
             done.failed += bool(seen.error)
             done.abstained += bool(seen.abstain)
     except (msgspec.DecodeError, csv.Error, KeyError, ValueError) as error:
@@ -275,7 +334,7 @@ def _done(file: IO[bytes], path: Path, style: Style) -> Done:
 
 def _csv_lines(file: IO[bytes]) -> Iterator[_Seen]:
     for row in csv.DictReader(line.decode() for line in file):
-        yield _Seen(path=row["path"], abstain=row["abstain"], error=row["error"])
+        yield _Seen(path=row["path"], previous=row.get("previous"), abstain=row["abstain"], error=row["error"])
 
 
 def _csv_row(cells: Sequence[object]) -> str:

@@ -47,9 +47,10 @@ def read_record(record: "StockRecord | Mapping[str, Any] | Path | str | bytes") 
     path = Path(record)
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"The record {path} can't be read: {error.strerror}.", hint="Name a file, or give the JSON itself."
+            f"The record {path} can't be read: {reason}.", hint="Name a file, or give the JSON itself."
         ) from error
     return _parsed(_decoded(data, str(path)), str(path))
 
@@ -57,7 +58,7 @@ def read_record(record: "StockRecord | Mapping[str, Any] | Path | str | bytes") 
 def _decoded(data: bytes | str, name: str) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise DataError(f"{name} is no JSON: {error}.", hint=_SHOULD) from error
     if not isinstance(document, dict):
         raise DataError(f"{name} is no JSON object.", hint=_SHOULD)
@@ -67,14 +68,19 @@ def _decoded(data: bytes | str, name: str) -> dict[str, Any]:
 def _parsed(document: dict[str, Any], name: str | None) -> StockRecord:
     if "BIN_FCSKU_DATA" not in document:
         return StockRecord(tuple(_product(asin, quantity) for asin, quantity in document.items()), name)
-    metadata = parse_metadata(msgspec.json.encode(document))
+    try:
+        metadata = parse_metadata(msgspec.json.encode(document))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:  # a dict of what no JSON can hold
+        raise DataError(f"{name or 'The record'} can't be understood: {error}.", hint=_SHOULD) from error
     # The total may be left out of a record; what it holds may not be unclear.
     if problems := [problem for problem in metadata.problems if not problem.startswith("EXPECTED_QUANTITY")]:
         raise DataError(f"{name or 'The record'} can't be understood: {'; '.join(problems)}.", hint=_SHOULD)
     return StockRecord(metadata.products, name)
 
 
-def _product(asin: str, quantity: Any) -> Product:
+def _product(asin: Any, quantity: Any) -> Product:
+    if not isinstance(asin, str):
+        raise DataError(f"The record's product {asin!r} is no string.", hint=_SHOULD)
     if (number := whole(quantity)) is None:
         raise DataError(f"The record's quantity of {asin!r} is {quantity!r}, no whole number from 0 on.", hint=_SHOULD)
     return Product(asin, "", number)

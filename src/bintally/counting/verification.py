@@ -1,32 +1,57 @@
-"""Is a stock record right? P(record right | photo, record), from signs a person can follow.
+"""Is a stock record right? P(record right | photo, record), held against the errors it may hold.
 
-The network tells what it sees: how many items, how many different products, how large and heavy all of it. Each is held
-against the record (`signs_of`), and a logistic model weighs the signs. A sign that the record can't give (no measures)
-is left out: signs are centred, so that one left out speaks neither way.
+The network tells what it sees: how many items, how many different products, how large and heavy all of it. A record
+says the same of itself; so does each record that one error would have made it from: a product too many, one missing,
+one or two units more or less. The record is right as far as the photo speaks for it and not for those (Bayes' rule),
+and the likeliest of them tells a person what to look for. What a record can't tell (no measures) speaks neither way.
 
 Shapes: K count keys; A attributes: `PRODUCTS`, then `facts.MEASURES`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from bintally.bundle import VerificationCard
-from bintally.counting.facts import MEASURES, Facts
-from bintally.records import key_of
+from bintally.counting.facts import MEASURES, Facts, facts_of
+from bintally.records import Product, key_of
 
 MOST_PRODUCTS: Final = 5
 PRODUCTS: Final = (*(f"products_{number}" for number in range(MOST_PRODUCTS)), f"products_{MOST_PRODUCTS}+")
 """Attributes: how probable each number of different products is; the last stands for all above."""
 
-_LEAST: Final = 1e-3
-_FURTHEST: Final = 3.0  # deviations, items: further off is no more wrong
-_TOLD: Final = 0.7  # of the log odds: what moves them less is no reason worth telling
-_WORDS: Final = {"volume": "volume", "side": "longest side", "weight": "weight"}
+_LEAST: Final = 2e-3  # of a count's probability: no photo rules a count out
+_RAREST: Final = 0.02  # of a count's prior: so a rare one is no sensation
+_FURTHEST: Final = 3.0  # deviations: further off is no more wrong
+
+_MISSING: Final = 0.36  # shares of the kinds of error: a product was left out of the record, ...
+_EXTRA: Final = 0.36
+_QUANTITY: Final = {-2: 0.05, -1: 0.09, 1: 0.09, 2: 0.05}
+_LEFT_OUT: Final = {1: 0.55, 2: 0.3, 3: 0.15}  # units of a product that the record lacks
+_TYPICAL_CUBIC_INCHES: Final = 120.0  # of one unit of it: the median of ABID's products
+
+
+_WORDS: Final = {"volume": "total volume", "side": "longest side", "weight": "total weight"}
+
+
+class Shown(NamedTuple):
+    """What a photo shows of a bin."""
+
+    counts: Mapping[str, float]  # probability of each count key the model knows
+    prior: Mapping[str, float]  # the same without the photo
+    attributes_a: NDArray[np.floating]
+
+
+class Explanation(NamedTuple):
+    """One way the bin may differ from its record: none, or one error. `words` are of the error."""
+
+    share: float
+    facts: Facts
+    words: str
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -55,94 +80,99 @@ class Verdict(msgspec.Struct, frozen=True):
         return msgspec.json.encode(record).decode()
 
 
-def signs_of(
-    facts: Facts, probabilities: Mapping[str, float], prior: Mapping[str, float], attributes_a: NDArray[np.floating]
-) -> dict[str, float]:
-    """The signs for and against a record; those it can't give are left out.
-
-    `probabilities` are of all counts the model knows, given the photo; `prior` the same without it.
-    """
-    key = key_of(facts.items, tuple(probabilities))
-    share = max(probabilities.get(key, 0.0), _LEAST)
-    best = max(max(probabilities.values()), _LEAST)
-    products_p = np.maximum(attributes_a[: len(PRODUCTS)], _LEAST)
-    recorded_products = min(facts.products, MOST_PRODUCTS)
-    more_items = _bounded(facts.items - sum(p * _value(key) for key, p in probabilities.items()))
-    more_products = _bounded(facts.products - float(products_p @ np.arange(len(PRODUCTS))) / float(products_p.sum()))
-    signs = {
-        "count": math.log(share),
-        "count_beside_best": math.log(share / best),
-        "count_without_photo": math.log(max(prior.get(key, 0.0), _LEAST)),
-        "products": math.log(float(products_p[recorded_products])),
-        "products_beside_best": math.log(float(products_p[recorded_products] / products_p.max())),
-        "more_items": more_items,
-        "items_off": more_items**2,
-        "more_products": more_products,
-        "products_off": more_products**2,
-    }
-    for name, recorded, seen in zip(MEASURES, facts.measures, attributes_a[len(PRODUCTS) :], strict=True):
-        if recorded is not None:
-            more = _bounded(recorded - float(seen))
-            signs |= {f"more_{name}": more, f"{name}_off": more**2}
-    return signs
+def judged(card: VerificationCard, products: Sequence[Product], shown: Shown) -> tuple[float, tuple[str, ...]]:
+    """P(record right), and why in words, the weightiest first."""
+    explanations = list(explanations_of(products))
+    logs = [math.log(each.share) + log_likelihood(card, each.facts, shown) for each in explanations]
+    right = probability(card, beside_errors(np.array(logs)))
+    return right, _reasons(card, explanations, logs, shown)
 
 
-def probability(card: VerificationCard, signs: Mapping[str, float]) -> float:
-    """P(record right) of its signs."""
-    odds = card.bias + sum(weight * (signs[name] - card.means[name]) for name, weight in card.weights.items()
-                           if name in signs)  # fmt: skip
-    return 1.0 / (1.0 + math.exp(-max(min(odds, 30.0), -30.0)))
+def explanations_of(products: Sequence[Product]) -> Iterator[Explanation]:
+    """What the bin may really hold: first what is recorded, then what one error would have made that from."""
+    held = [product for product in products if product.quantity > 0]
+    facts = facts_of(held)
+    yield Explanation(1.0, facts, "")
+    yield from _left_out(facts)
+    for place, product in enumerate(held):
+        others = [*held[:place], *held[place + 1 :]]
+        name = product.name[:40] or product.asin
+        if others:
+            yield Explanation(_EXTRA / len(held), facts_of(others), f"{name} is not in the bin")
+        for more, share in _QUANTITY.items():
+            quantity = product.quantity + more
+            if quantity > 0:
+                really = [*others, msgspec.structs.replace(product, quantity=quantity)]
+                words = f"there are {quantity} of {name}, not {product.quantity}"
+                yield Explanation(share / len(held), facts_of(really), words)
 
 
-def standardised(card: VerificationCard, facts: Facts) -> Facts:
-    """The facts with measures as the network tells them: in deviations from the mean of its training."""
-    measures = [
-        None if value is None else (value - card.measures[name][0]) / card.measures[name][1]
-        for name, value in zip(MEASURES, facts.measures, strict=True)
-    ]
-    return msgspec.structs.replace(facts, measures=tuple(measures))
+def log_likelihood(card: VerificationCard, facts: Facts, shown: Shown) -> float:
+    """Log P(what the photo shows | these facts), up to a constant."""
+    count, products, measures = terms(card, facts, shown)
+    return count + card.products_weight * products + card.measures_weight * measures
 
 
-def reasons_of(
-    card: VerificationCard,
-    facts: Facts,
-    signs: Mapping[str, float],
-    probabilities: Mapping[str, float],
-    attributes_a: NDArray[np.floating],
+def terms(card: VerificationCard, facts: Facts, shown: Shown) -> tuple[float, float, float]:
+    """Log likelihoods of the number of items, of the number of products, and of the measures."""
+    key = key_of(facts.items, tuple(shown.counts))
+    count = math.log(max(shown.counts.get(key, 0.0), _LEAST) / max(shown.prior.get(key, 0.0), _RAREST))
+    number = min(facts.products, MOST_PRODUCTS)
+    share, usual = float(shown.attributes_a[number]), card.products_prior[number]
+    products = math.log(max(share, _LEAST) / max(usual, _RAREST))
+    return count, products, -sum(min(abs(off), _FURTHEST) ** 2 / 2 for _, off in _measures_off(card, facts, shown))
+
+
+def beside_errors(logs_e: NDArray[np.float64]) -> float:
+    """How much more the photo speaks for a record (the first) than for those that one error made it from, in logs."""
+    highest = float(logs_e[1:].max())
+    return float(logs_e[0]) - highest - math.log(float(np.exp(logs_e[1:] - highest).sum()))
+
+
+def probability(card: VerificationCard, log_odds: float) -> float:
+    """P(record right) of `beside_errors`."""
+    return 1.0 / (1.0 + math.exp(-max(min(card.bias + card.slope * log_odds, 30.0), -30.0)))
+
+
+def _measures_off(card: VerificationCard, facts: Facts, shown: Shown) -> Iterator[tuple[str, float]]:
+    """How far the record's measures are above what the photo shows, in usual distances; only those it has."""
+    for name, value, told in zip(MEASURES, facts.measures, shown.attributes_a[len(PRODUCTS) :], strict=True):
+        if value is not None:
+            mean, deviation = card.measures[name]
+            yield name, ((value - mean) / deviation - float(told)) / card.spread[name]
+
+
+def _left_out(facts: Facts) -> Iterator[Explanation]:
+    """A product the record lacks; all that is known of it is what products are usually like."""
+    volume, *others = facts.measures
+    for units, share in _LEFT_OUT.items():
+        more = None if volume is None else math.log(math.exp(volume) + units * _TYPICAL_CUBIC_INCHES)
+        measures = (more, others[0], others[1])
+        really = Facts(facts.items + units, facts.products + 1, measures)
+        yield Explanation(_MISSING * share, really, "a product is missing from the record")
+
+
+def _reasons(
+    card: VerificationCard, explanations: Sequence[Explanation], logs: Sequence[float], shown: Shown
 ) -> tuple[str, ...]:
-    """What speaks for or against the record, in words, the weightiest first."""
-    told: list[tuple[float, str]] = []
-    counts = _weight(card, signs, ("count", "count_beside_best", "count_without_photo", "more_items", "items_off"))
-    best = max(probabilities, key=lambda key: probabilities[key])
-    key = key_of(facts.items, tuple(probabilities))
-    if key == best:
-        told.append((counts, f"the photo shows {best} too ({probabilities[best]:.0%})"))
-    else:
-        share = probabilities.get(key, 0.0)
-        told.append(
-            (counts, f"the photo shows {best} ({probabilities[best]:.0%}) rather than {facts.items} ({share:.0%})")
-        )
-    products = _weight(card, signs, ("products", "products_beside_best", "more_products", "products_off"))
-    likely = int(np.argmax(attributes_a[: len(PRODUCTS)]))
-    seen = f"{likely} or more" if likely == MOST_PRODUCTS else f"{likely}"
-    told.append((products, f"it looks like {seen} different products; the record has {facts.products}"))
-    for name in MEASURES:
-        if f"more_{name}" in signs:
-            more = signs[f"more_{name}"]
-            weight = _weight(card, signs, (f"more_{name}", f"{name}_off"))
-            how = "fits" if weight > 0 else "is more than" if more > 0 else "is less than"
-            told.append((weight, f"the record's {_WORDS[name]} {how} what the photo shows"))
-    told.sort(key=lambda each: -abs(each[0]))
-    return tuple(text for weight, text in told if abs(weight) >= _TOLD) or (told[0][1],)
-
-
-def _weight(card: VerificationCard, signs: Mapping[str, float], names: Sequence[str]) -> float:
-    return sum(card.weights[name] * (signs[name] - card.means[name]) for name in names if name in card.weights)
-
-
-def _value(key: str) -> float:
-    return float(key.removesuffix("+"))
-
-
-def _bounded(value: float) -> float:
-    return max(min(value, _FURTHEST), -_FURTHEST)
+    facts = explanations[0].facts
+    key = key_of(facts.items, tuple(shown.counts))
+    best = max(shown.counts, key=lambda each: shown.counts[each])
+    share = shown.counts.get(key, 0.0)
+    reasons = [
+        f"the photo shows {best}, as recorded ({share:.0%})"
+        if key == best
+        else f"the photo shows {best} ({shown.counts[best]:.0%}); {facts.items} are recorded ({share:.0%})"
+    ]
+    number = int(np.argmax(shown.attributes_a[: len(PRODUCTS)]))
+    if number != min(facts.products, MOST_PRODUCTS):
+        or_more = " or more" if number == MOST_PRODUCTS else ""
+        reasons.append(f"it looks like {number}{or_more} different products; {facts.products} are recorded")
+    for name, off in _measures_off(card, facts, shown):
+        if abs(off) > 1.0:
+            reasons.append(f"the record's {_WORDS[name]} is {'larger' if off > 0 else 'smaller'} than the photo's")
+    likeliest = max(range(1, len(logs)), key=logs.__getitem__)
+    # As if the record were as rare as this error: does the photo itself speak for it?
+    if logs[likeliest] > logs[0] + math.log(explanations[likeliest].share):
+        reasons.insert(0, f"likelier than the record: {explanations[likeliest].words}")
+    return tuple(reasons)

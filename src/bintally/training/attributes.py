@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from bintally.counting.facts import MEASURES, Facts, facts_of
+from bintally.counting.facts import MEASURES, facts_of
 from bintally.counting.verification import MOST_PRODUCTS, PRODUCTS
 from bintally.metadata import parse_metadata
+from bintally.records import Product
 
 OUTPUTS: Final = (*PRODUCTS, *MEASURES)
 """What each column of the attributes is: scores of 0, 1, ... products, then the standardised measures."""
@@ -41,16 +42,15 @@ class Attributes:
 
         `scales` are mean and deviation of each measure; without them, those of the table itself.
         """
-        known = [_facts(data, path, count) for path, count in table.select("metadata_path", "recorded_count").rows()]
-        raw_nm = np.array(
-            [[np.nan if value is None else value for value in found.measures] if found else [np.nan] * len(MEASURES)
-             for found in known],
-            np.float64,
-        ).reshape(len(known), len(MEASURES))  # fmt: skip
+        products_n, raw_nm = _measures(data, table)
         scales = scales or scales_of(raw_nm)
         mean_m, deviation_m = np.array([scales[name] for name in MEASURES]).T
-        products = [min(found.products, MOST_PRODUCTS) if found else _UNKNOWN for found in known]
-        return cls(np.array(products, np.int64), ((raw_nm - mean_m) / deviation_m).astype(np.float32))
+        return cls(products_n, ((raw_nm - mean_m) / deviation_m).astype(np.float32))
+
+
+def measure_scales(data: Path, table: pl.DataFrame) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of each measure in a table's records."""
+    return scales_of(_measures(data, table)[1])
 
 
 def scales_of(raw_nm: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
@@ -61,6 +61,18 @@ def scales_of(raw_nm: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
         deviation = float(known.std()) if len(known) > 1 else 0.0
         scales[name] = (float(known.mean()), deviation) if deviation > 0 else (0.0, 1.0)
     return scales
+
+
+def _measures(data: Path, table: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Numbers of products [N], -1 unknown, and raw measures [N, M], NaN unknown."""
+    products_n = np.full(table.height, _UNKNOWN, np.int64)
+    raw_nm = np.full((table.height, len(MEASURES)), np.nan)
+    for row, held in enumerate(recorded_products(data, table)):
+        if held is not None:
+            facts = facts_of(held)
+            products_n[row] = min(facts.products, MOST_PRODUCTS)
+            raw_nm[row] = [np.nan if value is None else value for value in facts.measures]
+    return products_n, raw_nm
 
 
 def attributes_loss(attributes_na: Tensor, products_n: Tensor, measures_nm: Tensor) -> Tensor:
@@ -83,9 +95,14 @@ def served_attributes(attributes_na: Tensor) -> Tensor:
     return torch.cat([attributes_na[:, :products].softmax(dim=1), attributes_na[:, products:]], dim=1)
 
 
-def _facts(data: Path, metadata_path: str | None, recorded_count: int) -> Facts | None:
+def recorded_products(data: Path, table: pl.DataFrame) -> list[tuple[Product, ...] | None]:
+    """The products of each photo's record; None where there is none, or its quantities don't add up to the label."""
+    return [_recorded(data, path, count) for path, count in table.select("metadata_path", "recorded_count").rows()]
+
+
+def _recorded(data: Path, metadata_path: str | None, recorded_count: int) -> tuple[Product, ...] | None:
     if metadata_path is None or not (data / metadata_path).is_file():
         return None
     metadata = parse_metadata((data / metadata_path).read_bytes())
-    found = facts_of(metadata.products)
-    return found if not metadata.problems and found.items == recorded_count else None
+    adds_up = sum(product.quantity for product in metadata.products) == recorded_count
+    return metadata.products if adds_up and not metadata.problems else None

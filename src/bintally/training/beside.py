@@ -55,7 +55,7 @@ class BesideLoss:
             return {}
         evidence_pd = torch.cat(
             [
-                network.change(maps_nchw[earlier_p], maps_nchw[later_p]).float().cpu()
+                network.change(maps_nchw[earlier_p].float(), maps_nchw[later_p].float()).cpu()
                 for earlier_p, later_p in zip(
                     torch.split(val.earlier_p, PAIRS), torch.split(val.later_p, PAIRS), strict=True
                 )

@@ -29,6 +29,7 @@ from bintally.settings import cpu_count
 from bintally.training.cache import PhotoCache
 from bintally.training.calibrate import Calibration, Photos, calibrate, refitted
 from bintally.training.dataset import labels_of
+from bintally.training.export_beside import fit_beside, with_beside
 from bintally.training.finished import TrainReport, read_run
 from bintally.training.network import WEIGHTS, build_network, load_weights, read_weights
 from bintally.training.onnx_file import onnx_bytes, onnx_graph
@@ -126,6 +127,8 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     card = _card(config, recipe, report, fitted, model)
     with atomic_folder(config.out) as part:
         (part / MODEL).write_bytes(model)
+        seen_in_training = manifest.usable("train", counts=report.keys)
+        card = with_beside(card, part, servable, recipe, config.data, seen_in_training, checked)
         (part / CARD).write_bytes(card_json(card))
         differences = _differences(part, servable, checked, _accepted(recipe.export))
         if "int8" in (recipe.export.compute, recipe.export.store):
@@ -133,7 +136,8 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
             card = msgspec.structs.replace(
                 card, set_threshold=fitted.set_threshold, novelty_threshold=fitted.novelty_threshold
             )
-            write_bytes(part / CARD, card_json(card))
+        card = fit_beside(card, part, recipe, config.data, val)
+        write_bytes(part / CARD, card_json(card))
         metrics = _judged_on_val(part, config.data, recipe, progress)
         write_bytes(part / CARD, card_json(msgspec.structs.replace(card, metrics={"val": metrics})))
     return ExportReport(

@@ -7,6 +7,7 @@ Initializers keep the names they have in torch.
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -51,16 +52,18 @@ def _graph(
     module: torch.nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], *, optimize: bool
 ) -> onnx.ModelProto:
     batch = torch.export.Dim("batch", min=1, max=65536)
-    program: Any = torch.onnx.export(
-        module,
-        tuple(inputs.values()),
-        dynamo=True,
-        input_names=list(inputs),
-        output_names=list(outputs),
-        dynamic_shapes={name: {0: batch} for name in inputs},
-        optimize=optimize,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*The axis name")  # two inputs share it, as they should
+        program: Any = torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={name: {0: batch} for name in inputs},
+            optimize=optimize,
+            verbose=False,
+        )
     _simplify(program.model)
     model: onnx.ModelProto = program.model_proto
     return model

@@ -188,6 +188,9 @@ class ExportSettings(Config):
         default=True, description="Average a photo and its mirror image (+1.0 to +1.3 points on ABID)."
     )
     prior: Literal["val", "train", "uniform"] = Field(default="val", description="The mix of counts to answer for.")
+    unchanged: Share = Field(
+        default=0.05, description="Share of untouched bins among those photographed again, where changes are told."
+    )
     set_coverage: float = Field(default=0.9, gt=0, lt=1, description="Promised coverage of the set of counts.")
     known_share: float = Field(
         default=0.995, gt=0.5, le=1, description="Share of val photos that must be taken for bins."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bintally.counting.counter import ATTRIBUTES, MAPS, NOVELTY, PROBABILITIES
+from bintally.counting.network import ATTRIBUTES, MAPS, NOVELTY, PROBABILITIES
 from bintally.training.attributes import served_attributes
 from bintally.training.heads import ChangeHead
 from bintally.training.network import CountNetwork, Sight, at_side
