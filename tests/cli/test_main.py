@@ -14,6 +14,7 @@ VERBS = [
     "split",
     "train",
     "export",
+    "evaluate-bins",
     "evaluate",
     "count",
     "verify",

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bintally.counting.output import Settings, Style, open_results, shown, style_of, writer_of
+from bintally.counting.output import Settings, open_results, shown, style_of
+from bintally.counting.writers import Style, writer_of
 from bintally.errors import UsageError
 from bintally.records import CountEstimate, Timings
 

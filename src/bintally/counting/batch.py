@@ -14,7 +14,8 @@ from bintally.counting.ahead import Decoded, decoded_ahead
 from bintally.counting.counter import Counter
 from bintally.counting.inputs import STDIN, expand, id_of
 from bintally.counting.network import MAX_BATCH
-from bintally.counting.output import Done, Results, Settings, Style, Writer, open_results, shown, style_of, writer_of
+from bintally.counting.output import Done, Results, Settings, open_results, shown, style_of
+from bintally.counting.writers import Style, Writer, writer_of
 from bintally.errors import ConfigError, UsageError
 from bintally.progress import SILENT, Progress
 from bintally.records import CountEstimate

@@ -190,7 +190,9 @@ class Counter:
         pixels_hwc = self._pixels(photo)
         before_hwc = None if previous is None else self._pixels(previous)
         [verdict] = self.verify_pixels(pixels_hwc[None], [told], [before_hwc], [previous_count])
-        return msgspec.structs.replace(verdict, path=_path_of(photo))
+        return msgspec.structs.replace(
+            verdict, path=_path_of(photo), previous=_path_of(previous), previous_count=previous_count
+        )
 
     def verify_pixels(
         self,

@@ -82,10 +82,10 @@ def read_input(name: str) -> bytes:
 
 
 def _photos_of(name: str) -> Iterator[str]:
-    path = Path(name)
-    if name == STDIN or is_url(name) or path.is_file():
+    # Not Path.is_file, which raises where a name is too long.
+    if name == STDIN or is_url(name) or os.path.isfile(name):  # noqa: PTH113
         yield name
-    elif path.is_dir():
+    elif os.path.isdir(name):  # noqa: PTH112
         yield from _photos_in(name)
     elif glob.has_magic(name):
         matches = sorted(glob.iglob(name, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns

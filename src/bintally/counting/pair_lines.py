@@ -24,7 +24,8 @@ from bintally.counting.ahead import Decoded, decoded_ahead
 from bintally.counting.batch import CountConfig, CountReport, written
 from bintally.counting.counter import Counter
 from bintally.counting.inputs import STDIN, expand, id_of, is_url
-from bintally.counting.output import Style, shown
+from bintally.counting.output import shown
+from bintally.counting.writers import Style
 from bintally.errors import DataError, ModelError, UsageError
 from bintally.progress import SILENT, Progress
 from bintally.records import CountEstimate

@@ -58,7 +58,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """What a photo says of a record. `record_is_right` is a probability; `reasons` are in words, the weightiest first.
 
     `count` is what the photo (beside an earlier one, where there was one) shows, `recorded_count` what the record says.
-    `abstain` says why the photo is not taken for a bin, `error` why there is no answer.
+    `previous` and `previous_count` are what the photo was held against, `abstain` says why a photo is not taken for a
+    bin, `error` why there is no answer.
     """
 
     path: str | None = None
@@ -71,6 +72,8 @@ class Verdict(msgspec.Struct, frozen=True):
     abstain: str | None = None
     error: str | None = None
     model: str | None = None
+    previous: str | None = None
+    previous_count: int | None = None
 
     def to_json(self) -> str:
         """One line of JSON; probabilities with 4 digits."""

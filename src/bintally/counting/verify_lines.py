@@ -175,6 +175,8 @@ def _judged(counter: Counter, batch: Sequence[tuple[Case, Sequence[Decoded]]]) -
             _no_verdict(counter, case, error) if error else next(judged),
             path=shown(case.pair.path),
             record=None if case.name is None else shown(case.name),
+            previous=None if case.pair.previous is None else shown(case.pair.previous),
+            previous_count=case.pair.previous_count,
         )
         for (case, _), error in zip(batch, errors, strict=True)
     ]
