@@ -38,8 +38,8 @@ lint: install-dev  ## ruff, mypy (strict, code and tests), import directions
 bench: install-dev  ## every benchmark, figures printed
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-results: install  ## every training behind docs/results.md, with SOURCE=DIR (about 4 hours on 2 cores), and its table
-	@$(MAKE) --no-print-directory -f tools/results.mk results BIN=$(BIN) SOURCE="$(SOURCE)"
+results: install  ## every training behind docs/results.md, with SOURCE=DIR (about 5 hours on 2 cores), and its table
+	@$(MAKE) --no-print-directory -f tools/results.mk results BIN=$(BIN) SOURCE="$(SOURCE)" VERIFICATION="$(VERIFICATION)"
 
 clean:  ## what runs and tests leave behind (not .venv)
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -21,6 +21,7 @@ from PIL import Image
 
 from bintally.artifacts import sha256_of
 from bintally.bundle import (
+    BESIDE,
     CARD,
     CHANGE,
     MODEL,
@@ -28,6 +29,7 @@ from bintally.bundle import (
     Card,
     ChangeCard,
     Figure,
+    GraphCard,
     SplitMetrics,
     VerificationCard,
     card_json,
@@ -61,9 +63,12 @@ def make_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     model_path = folder / MODEL
-    told = {"novelty": novelty, "maps": change, "attributes": verification}
-    network = _network(len(keys), height_px, width_px, sharpness, {name for name, is_told in told.items() if is_told})
-    onnx.save(network, str(model_path))
+    size = (len(keys), height_px, width_px, sharpness)
+    onnx.save(_network(*size, {"novelty"} if novelty else set()), str(model_path))
+    told = {"maps": change, "attributes": verification}
+    beside = {name for name, is_told in told.items() if is_told}
+    if beside:
+        onnx.save(_network(*size, beside), str(folder / BESIDE))
     prior = {key: 1 / len(keys) for key in keys}
     figures = {"accuracy": Figure(0.9, 0.85, 0.95), "rmse": Figure(0.4, 0.3, 0.5)}
     blind = {"accuracy": 0.2, "rmse": 1.4}
@@ -89,6 +94,7 @@ def make_bundle(
         "licence": "CC0-1.0",
         "model_sha256": sha256_of(model_path),
         "model_bytes": model_path.stat().st_size,
+        "beside": _graph_card(folder / BESIDE) if beside else None,
         "change": _change_card(folder) if change else None,
         "verification": _verification_card() if verification else None,
     }
@@ -126,6 +132,10 @@ def no_bin_pixels(*, height_px: int = 60, width_px: int = 80) -> NDArray[np.uint
     pixels_hwc[..., 0] = np.minimum(pixels_hwc[..., 0].astype(int) + 100, 255)
     pixels_hwc[..., 2] = 20
     return pixels_hwc
+
+
+def _graph_card(path: Path) -> GraphCard:
+    return GraphCard(model_sha256=sha256_of(path), model_bytes=path.stat().st_size)
 
 
 def _change_card(folder: Path) -> ChangeCard:

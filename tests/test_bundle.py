@@ -1,11 +1,23 @@
 """A bundle is whole and its parts agree, or it is an error that says what to do."""
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
-from bintally.bundle import CARD, CHANGE, MODEL, SCHEMA_VERSION, Bundle, card_json, find_bundle, read_card
+from bintally.bundle import (
+    BESIDE,
+    CARD,
+    CHANGE,
+    COMPRESSED,
+    MODEL,
+    SCHEMA_VERSION,
+    Bundle,
+    card_json,
+    find_bundle,
+    read_card,
+)
 from bintally.errors import BundleError
 from bintally.settings import BUNDLED
 from tests.bundles import make_bundle
@@ -54,7 +66,7 @@ def test_a_flipped_bit_is_found_out(bundle: Path) -> None:
     data[len(data) // 2] ^= 1
     (bundle / MODEL).write_bytes(data)
     with pytest.raises(BundleError, match="not the model"):
-        Bundle.open(bundle)
+        Bundle.open(bundle).graph(MODEL)
 
 
 @pytest.fixture
@@ -64,7 +76,8 @@ def comparing(tmp_path: Path) -> Path:
 
 def test_a_bundle_that_compares_and_judges_opens(comparing: Path) -> None:
     opened = Bundle.open(comparing)
-    assert opened.change_path == comparing / CHANGE
+    assert opened.path_of(CHANGE) == comparing / CHANGE
+    assert all(opened.graph(name) for name in (MODEL, BESIDE, CHANGE))
     assert opened.card.change is not None
     assert opened.card.verification is not None
     assert card_json(opened.card) == (comparing / CARD).read_bytes()
@@ -83,6 +96,29 @@ def test_a_damaged_comparison_is_found_out(comparing: Path, damage: str) -> None
     data[len(data) // 2] ^= damage == "flipped"
     (comparing / CHANGE).write_bytes(data[: -1 if damage == "truncated" else None])
     with pytest.raises(BundleError, match=f"{CHANGE} is truncated or not the model"):
+        Bundle.open(comparing).graph(CHANGE)
+
+
+def test_compressed_graphs_are_read_and_their_damage_is_found_out(comparing: Path) -> None:
+    plain = Bundle.open(comparing)
+    wanted = {name: plain.graph(name) for name in (MODEL, BESIDE, CHANGE)}
+    for name, graph in wanted.items():
+        (comparing / name).unlink()
+        (comparing / f"{name}{COMPRESSED}").write_bytes(gzip.compress(graph))
+    compressed = Bundle.open(comparing)
+    assert {name: compressed.graph(name) for name in wanted} == wanted
+    path = comparing / f"{MODEL}{COMPRESSED}"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(BundleError, match="is truncated"):
+        Bundle.open(comparing)
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(BundleError, match=r"can't be read|not the model"):
+        Bundle.open(comparing).graph(MODEL)
+    path.write_bytes(b"")
+    with pytest.raises(BundleError, match="is truncated"):
         Bundle.open(comparing)
 
 
@@ -95,7 +131,7 @@ def test_a_bundle_of_version_1_is_still_read(tmp_path: Path) -> None:
     """Version 1 knew nothing of earlier photos and records: its card has no such fields."""
     bundle = make_bundle(tmp_path / "old", schema_version=1)
     card = json.loads((bundle / CARD).read_text())
-    of_version_2 = ("change", "verification")
+    of_version_2 = ("beside", "change", "verification")
     (bundle / CARD).write_text(json.dumps({name: value for name, value in card.items() if name not in of_version_2}))
     opened = Bundle.open(bundle)
     assert opened.card.schema_version == 1 < SCHEMA_VERSION

@@ -5,17 +5,19 @@ BIN ?= .venv/bin
 RUNS ?= runs
 SOURCE ?=
 DATA ?= $(RUNS)/baseline/data
+# A table of right and wrong records (columns id, split, record_is_right, error, record), if there is one.
+VERIFICATION ?=
 
 EARLIER := resnet50-sgd-0769 resnet50-sgd-0652 resnet50-frozen-adam resnet50-undersample resnet50-crop-raw \
   resnet34-scratch
-NAMES := baseline quick again fast $(EARLIER)
+NAMES := baseline quick again fast bins $(EARLIER)
 reports = $(patsubst %,$(RUNS)/%/report/metrics.json,$(1))
 
 vpath %.toml recipes recipes/research recipes/research/earlier
 
 .PHONY: results
 .SECONDARY:
-results: $(call reports,$(NAMES))
+results: $(call reports,$(NAMES)) $(RUNS)/bins/bins/bins.json
 	@$(BIN)/python tools/results.py $(RUNS) $(NAMES)
 
 # The first brings the photos; the others share them.
@@ -34,7 +36,12 @@ $(RUNS)/%/bundle/card.json: $(RUNS)/%/run/run.json
 $(RUNS)/%/report/metrics.json: $(RUNS)/%/bundle/card.json
 	@$(BIN)/bintally evaluate $(<D) --data $(DATA) --out $(@D) --counts 1-5
 
-# Those that follow the baseline's network.
+# Photos beside earlier ones, bins over time, records.
+$(RUNS)/%/bins/bins.json: $(RUNS)/%/bundle/card.json
+	@$(BIN)/bintally evaluate-bins $(<D) --data $(DATA) --out $(@D) $(if $(VERIFICATION),--verification $(VERIFICATION))
+
+# Those that follow the baseline's network; and the one that follows these.
+$(RUNS)/bins/run/run.json: $(RUNS)/again/run/run.json $(RUNS)/fast/run/run.json
 $(RUNS)/again/run/run.json $(RUNS)/fast/run/run.json: $(RUNS)/baseline/report/metrics.json
 # All learn from its photos.
 $(patsubst %,$(RUNS)/%/run/run.json,quick $(EARLIER)): | $(RUNS)/baseline/report/metrics.json

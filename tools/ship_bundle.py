@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from bintally.artifacts import atomic_folder, write_bytes
-from bintally.bundle import CARD, CHANGE, MODEL, Bundle, card_json
+from bintally.bundle import BESIDE, CARD, CHANGE, MODEL, Bundle, card_json
 from bintally.counting.evaluate import METRICS
 from bintally.counting.report import EvaluationReport, summary
 from bintally.settings import BUNDLED
@@ -44,9 +44,10 @@ def ship(workspace: Path, place: Path) -> Path:
         raise ValueError(f"{workspace}/report judged another model than {workspace}/bundle holds: evaluate again.")
     metrics = bundle.card.metrics | {report.subject.split: summary(report)}
     with atomic_folder(place) as part:
-        shutil.copyfile(bundle.model_path, part / MODEL)
-        if bundle.card.change is not None:
-            shutil.copyfile(bundle.change_path, part / CHANGE)
+        for name in (MODEL, BESIDE, CHANGE):
+            if bundle.card.graph(name) is not None:
+                path = bundle.path_of(name)
+                shutil.copyfile(path, part / path.name)
         write_bytes(part / CARD, card_json(msgspec.structs.replace(bundle.card, metrics=metrics)))
     return place
 

@@ -3,7 +3,9 @@
 `model.onnx` takes `photos`, uint8 [N, H, W, 3] (RGB), does its own normalisation, flip averaging, temperature and prior
 correction, and returns
 - `probabilities`, float32 [N, K]: of the counts named by the card's `count_keys`;
-- `novelty`, float32 [N] (where the card has a `novelty_threshold`): how far a photo is from the bins it was trained on;
+- `novelty`, float32 [N] (where the card has a `novelty_threshold`): how far a photo is from the bins it was trained on.
+
+`beside.onnx`, where the card has `beside`, takes the same and is only asked where more than a count is wanted:
 - `maps`, float32 [N, V, C, h, w] (where the card has `change`): what `change.onnx` compares; V views, a photo alone and
   mirrored;
 - `attributes`, float32 [N, A] (where the card has `verification`): what the record is likely to say, beside the count.
@@ -12,24 +14,30 @@ correction, and returns
 log likelihoods, up to a constant, of the count's change by -D..D. Whatever is known of the earlier count is added
 afterwards (`counting.change`).
 
-Version 2 has `change.onnx`, `maps` and `attributes`; a bundle of version 1 is one that has none of them.
+Graphs may be kept compressed, as `model.onnx.gz` and so on: a fifth to a quarter smaller. Version 1, which is still
+read, had neither that nor `beside.onnx` and `change.onnx`.
 
 SageMaker's `model.tar.gz` is the tar of such a folder.
 """
 
+import gzip
+import hashlib
+import os
+import zlib
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from bintally.artifacts import sha256_of
 from bintally.errors import BundleError, did_you_mean
 from bintally.settings import BUNDLED, BUNDLED_CHAMPION, champion_folder
 
 SCHEMA_VERSION = 2
 READABLE = (1, 2)
 MODEL = "model.onnx"
+BESIDE = "beside.onnx"
 CHANGE = "change.onnx"
+COMPRESSED = ".gz"
 CARD = "card.json"
 
 
@@ -48,6 +56,13 @@ class SplitMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counts: str  # which counts were asked about, e.g. "1-5"
     figures: dict[str, Figure]
     blind: dict[str, float]
+
+
+class GraphCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which graph a card speaks of; as it is when it is not compressed."""
+
+    model_sha256: str
+    model_bytes: int
 
 
 class ChangeCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,8 +116,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     licence: str
     model_sha256: str
     model_bytes: int
+    beside: GraphCard | None = None
     change: ChangeCard | None = None
     verification: VerificationCard | None = None
+
+    def graph(self, name: str) -> "Card | GraphCard | ChangeCard | None":
+        """What is told of a graph: its digest and size."""
+        return {MODEL: self, BESIDE: self.beside, CHANGE: self.change}[name]
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -113,23 +133,38 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @property
     def model_path(self) -> Path:
-        """The ONNX file."""
-        return self.folder / MODEL
+        """The ONNX file that counts."""
+        return self.path_of(MODEL)
 
-    @property
-    def change_path(self) -> Path:
-        """The ONNX file that compares two photos, where the card has `change`."""
-        return self.folder / CHANGE
+    def path_of(self, name: str) -> Path:
+        """The file of a graph, compressed or not."""
+        return _stored(self.folder, name)
+
+    def graph(self, name: str) -> bytes:
+        """A graph that the card speaks of, as ONNX bytes.
+
+        Raises:
+            BundleError: it is missing, damaged, or another one.
+        """
+        path, told = self.path_of(name), self.card.graph(name)
+        try:
+            data = path.read_bytes()
+            data = gzip.decompress(data) if path.suffix == COMPRESSED else data
+        except (OSError, EOFError, zlib.error) as error:
+            raise BundleError(f"{path} can't be read: {error}.", hint=_REMAKE) from error
+        if told is None or len(data) != told.model_bytes or hashlib.sha256(data).hexdigest() != told.model_sha256:
+            raise BundleError(f"{path} is truncated or not the model {self.folder / CARD} speaks of.", hint=_REMAKE)
+        return data
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Reads and checks a bundle.
+        """Reads a bundle's card and looks whether its parts are there; each is checked when it is read (`graph`).
 
         Raises:
-            BundleError: a part is missing, truncated, or not the one the card speaks of.
+            BundleError: a part is missing or truncated, or the card is of another version.
         """
-        card_path, model_path = folder / CARD, folder / MODEL
-        for path in (card_path, model_path):
+        card_path = folder / CARD
+        for path in (card_path, _stored(folder, MODEL)):
             if not path.is_file():
                 raise BundleError(f"{folder} is no bundle: it has no {path.name}.", hint=_REMAKE)
         card = read_card(card_path)
@@ -139,15 +174,31 @@ class Bundle(msgspec.Struct, frozen=True):
                 f"{' and '.join(map(str, READABLE))}.",
                 hint="Export the model again, or use the bintally that made it.",
             )
-        parts: list[tuple[Path, Card | ChangeCard]] = [(model_path, card)]
-        if card.change is not None:
-            parts.append((folder / CHANGE, card.change))
-        for path, told in parts:
+        if card.beside is None and (card.change is not None or card.verification is not None):
+            raise BundleError(f"{card_path} speaks of changes or records, but of no {BESIDE}.", hint=_REMAKE)
+        for name in (MODEL, BESIDE, CHANGE):
+            if (told := card.graph(name)) is None:
+                continue
+            path = _stored(folder, name)
             if not path.is_file():
-                raise BundleError(f"{folder} lacks {path.name}, which {card_path} speaks of.", hint=_REMAKE)
-            if path.stat().st_size != told.model_bytes or sha256_of(path) != told.model_sha256:
+                raise BundleError(f"{folder} lacks {name}, which {card_path} speaks of.", hint=_REMAKE)
+            if _bytes_of(path) != told.model_bytes:
                 raise BundleError(f"{path} is truncated or not the model {card_path} speaks of.", hint=_REMAKE)
         return cls(folder, card)
+
+
+def _stored(folder: Path, name: str) -> Path:
+    compressed = folder / f"{name}{COMPRESSED}"
+    return compressed if compressed.is_file() else folder / name
+
+
+def _bytes_of(path: Path) -> int:
+    """How large a graph is, told by the last four bytes of a compressed file (RFC 1952)."""
+    if path.suffix != COMPRESSED:
+        return path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-min(4, path.stat().st_size), os.SEEK_END)
+        return int.from_bytes(file.read(), "little")
 
 
 def find_bundle(called: Path | str | None = None) -> Path:

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from bintally.artifacts import code_fingerprint, fingerprint, is_current, sha256_of, write_json, write_provenance
-from bintally.bundle import CARD, MODEL
+from bintally.bundle import CARD
 from bintally.counting.evaluate import METRICS, PREDICTIONS, REPORT, evaluate
 from bintally.data.check import check
 from bintally.data.explore import explore
@@ -121,10 +121,16 @@ def _export(job: Job, progress: Progress) -> Any:
     return export(run=job.run, data=job.data, out=job.bundle, recipe=job.recipe, name=name, progress=progress)
 
 
+def _bundle_files(bundle: Path) -> list[Path]:
+    """The graphs of a bundle, compressed or not, and its card."""
+    return [*sorted(bundle.glob("*.onnx")), *sorted(bundle.glob("*.onnx.gz")), bundle / CARD]
+
+
 def _export_state(recipe: Recipe) -> dict[str, Any]:
     """What export decides by; runs that stand beside this one's by their weights."""
     state = recipe.model_dump(mode="json", include={"name", "export", "evaluate"})
-    others = [run / WEIGHTS for run in recipe.export.ensemble]
+    runs = (*recipe.export.ensemble, *([recipe.export.beside] if recipe.export.beside else []))
+    others = [run / WEIGHTS for run in runs]
     return state | {"weights": [sha256_of(path) for path in others if path.is_file()]}
 
 
@@ -185,18 +191,33 @@ STAGES: Final[tuple[Stage, ...]] = (
         inputs=lambda job: [job.data / SPLIT, job.run / RUN, job.run / WEIGHTS],
         settings=lambda job: _export_state(job.recipe),
         work=_export,
-        outputs=lambda job: [job.bundle / MODEL, job.bundle / CARD],
+        outputs=lambda job: _bundle_files(job.bundle),
         code=(
             "counting",
             *(
                 f"training/{name}.py"
-                for name in ("export", "calibrate", "quantize", "servable", "onnx_file", "network", "cache", "plan")
+                for name in (
+                    "export",
+                    "export_beside",
+                    "calibrate",
+                    "fit_change",
+                    "fit_verification",
+                    "quantize",
+                    "servable",
+                    "onnx_file",
+                    "network",
+                    "heads",
+                    "attributes",
+                    "pairs",
+                    "cache",
+                    "plan",
+                )
             ),
         ),
     ),
     Stage(
         "evaluate",
-        inputs=lambda job: [job.data / SPLIT, job.bundle / MODEL, job.bundle / CARD],
+        inputs=lambda job: [job.data / SPLIT, *_bundle_files(job.bundle)],
         settings=lambda job: job.recipe.evaluate.model_dump(),
         work=_evaluate,
         outputs=lambda job: [job.report / name for name in (REPORT, METRICS, PREDICTIONS)],

@@ -357,14 +357,16 @@ def test_a_model_that_can_not_compare_or_judge_says_so(counter: Counter, tmp_pat
 
 
 @pytest.mark.parametrize(("promised", "output"), [("change", "maps"), ("verification", "attributes")])
-def test_a_network_that_lacks_what_its_card_tells_of_is_found_out_at_once(
+def test_a_network_that_lacks_what_its_card_tells_of_is_found_out(
     telling: Counter, tmp_path: Path, promised: str, output: str
 ) -> None:
     make_bundle(tmp_path / "lying", change=True)  # for its change.onnx
-    lying = make_bundle(tmp_path / "lying")
+    lying = make_bundle(tmp_path / "lying", change=promised != "change", verification=promised != "verification")
     recard(lying, **{promised: getattr(telling.card, promised)})
+    counter = Counter(lying, threads=1)
+    assert counter.count(bin_photo(2)).count == 2  # a count needs none of it
     with pytest.raises(BundleError, match=f"'{output}' is missing"):
-        Counter(lying)
+        counter.count(bin_photo(2), previous=bin_photo(3))
 
 
 def test_a_right_record_is_likelier_than_a_wrong_one(telling: Counter, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_the_comparison_says_what_torch_says(telling: Path, data: Path) -> None:
     """Both orders, and a batch of any size."""
     counter = Counter(telling)
     cache = PhotoCache.build(data, Manifest.read(data, SPLIT).usable("val"), px=counter.card.width_px)
-    seen = counter.network.see(cache.read(np.arange(5)))
+    seen = counter.network.see(cache.read(np.arange(5)), beside=True)
     there = counter.network.evidence(seen.only([0, 1, 2]), seen.only([3, 4, 0]))
     back = counter.network.evidence(seen.only([3, 4, 0]), seen.only([0, 1, 2]))
     np.testing.assert_allclose(there, back[:, ::-1], atol=1e-3)

@@ -39,6 +39,7 @@ def test_wrong_section_says_which_was_meant(tmp_path: Path) -> None:
         ('name = "r"\n[teachr]\nruns = ["a"]\n', "Did you mean 'teacher'"),
         ('name = "r"\n[teacher]\nruns = ["a"]\n[network]\ntune = "head"\n', "teacher.runs needs photos"),
         ('name = "r"\n[augment]\ncutmix = 1\n[network]\ntune = "head"\n', "mixing needs photos"),
+        ('name = "r"\n[loop]\nmonitor = "change_log_loss"\n', "needs network.tells = ['change']"),
         ('name = "r"\n[network]\ntells = ["chnge"]\n', "network.tells"),
         ('name = "r"\n[augment]\ncutmix = 1\n[network]\ntells = ["change"]\n', "augment's mixing does not go"),
         ('name = "r"\n[balance]\nmethod = "undersample"\n[network]\ntells = ["record"]\n', "balance.method"),

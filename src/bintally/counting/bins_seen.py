@@ -51,7 +51,7 @@ def look(
             seen.unreadable.update({name: photo.error for name, photo in decoded.items() if photo.error is not None})
             pixels = {name: photo.pixels_hwc for name, photo in decoded.items() if photo.pixels_hwc is not None}
             if pixels:
-                _keep(seen, list(pixels), counter.network.see(np.stack(list(pixels.values()))), compared)
+                _keep(seen, list(pixels), counter.network.see(np.stack(list(pixels.values())), beside=True), compared)
             task.advance(len(batch))
     return seen
 

@@ -120,7 +120,7 @@ class Counter:
         """
         _check_counts(before_counts)
         started = time.perf_counter()
-        seen, before = self.network.see(pixels_nhwc), self.network.see(before_nhwc)
+        seen, before = self.network.see(pixels_nhwc, beside=True), self.network.see(before_nhwc, beside=True)
         evidence_pd = self.network.evidence(before, seen)
         raw_pk, unchanged_p = told_by_pairs(self.card, seen.raw_nk, before.raw_nk, evidence_pd, before_counts)
         probabilities_pk, mass_p = _restrict(raw_pk, self._columns)
@@ -156,12 +156,12 @@ class Counter:
         """
         if (previous is None) != (previous_id is None):
             raise UsageError("An earlier photo goes by its event's id.", hint="Give `previous` and `previous_id`.")
-        seen = self.network.see(self._pixels(photo)[None])
+        seen = self.network.see(self._pixels(photo)[None], beside=previous is not None)
         shares = dict(zip(self.card.count_keys, map(float, seen.raw_nk[0]), strict=True))
         known: dict[str, Any] = {"time": time, "id": id, "bin": bin, "prior": dict(self.card.target_prior)}
         if previous is None:
             return events.Photo(probabilities=shares, **known)
-        evidence_pd = self.network.evidence(self.network.see(self._pixels(previous)[None]), seen)
+        evidence_pd = self.network.evidence(self.network.see(self._pixels(previous)[None], beside=True), seen)
         change, change_prior = change_tables(self.card, evidence_pd[0], seen.raw_nk[0], FollowSettings().max_count)
         return events.Photo(
             probabilities=shares, previous=previous_id, change=change, change_prior=change_prior, **known
@@ -214,13 +214,13 @@ class Counter:
                 hint="Use one that does, such as the bundled champion, or train with network.tells = ['record'].",
             )
         _check_counts(before_counts)
-        seen = self.network.see(pixels_nhwc)
+        seen = self.network.see(pixels_nhwc, beside=True)
         raw_nk = seen.raw_nk.copy()
         reasons = self._abstentions(pixels_nhwc, seen.novelty_n, np.ones(len(pixels_nhwc)))
         paired = [place for place, earlier in enumerate(before) if earlier is not None]
         if paired:
             before_nhwc = np.stack([earlier for earlier in before if earlier is not None])
-            earlier_seen = self.network.see(before_nhwc)
+            earlier_seen = self.network.see(before_nhwc, beside=True)
             later_seen = seen.only(paired)
             evidence_pd = self.network.evidence(earlier_seen, later_seen)
             counts = [before_counts[place] for place in paired]

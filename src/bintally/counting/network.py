@@ -5,14 +5,13 @@ RGB; maps float32 [N, V, C, h, w]; attributes_na float32 [N, A].
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bintally.bundle import Bundle, Card, ChangeCard
+from bintally.bundle import BESIDE, CHANGE, MODEL, Bundle, Card, ChangeCard
 from bintally.errors import BundleError, ModelError, UsageError
 
 INPUT: Final = "photos"
@@ -51,28 +50,30 @@ class Network:
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
         self.card: Card = bundle.card
         self._bundle, self._threads = bundle, threads
-        self._comparing: ort.InferenceSession | None = None  # loaded when first two photos are compared
-        self._session = _session(bundle.model_path, threads)
-        _check_network(self._session, bundle)
-        told = {
-            NOVELTY: self.card.novelty_threshold is not None,
-            MAPS: self.card.change is not None,
-            ATTRIBUTES: self.card.verification is not None,
-        }
-        self._outputs = [PROBABILITIES, *(name for name, is_told in told.items() if is_told)]
+        self._outputs = [PROBABILITIES] + [NOVELTY] * (self.card.novelty_threshold is not None)
+        told = {MAPS: self.card.change is not None, ATTRIBUTES: self.card.verification is not None}
+        self._beside = [name for name, is_told in told.items() if is_told]
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._session(MODEL)
 
-    def see(self, pixels_nhwc: NDArray[np.uint8]) -> Seen:
-        """What the network tells of photos already brought to its size, whatever counts are asked for."""
+    def see(self, pixels_nhwc: NDArray[np.uint8], *, beside: bool = False) -> Seen:
+        """What is told of photos already brought to the model's size; `beside`: also what is told beside the count."""
         wanted = (self.card.height_px, self.card.width_px, 3)
         if pixels_nhwc.shape[1:] != wanted or pixels_nhwc.dtype != np.uint8:
             raise UsageError(
                 f"Pixels are {pixels_nhwc.dtype} {list(pixels_nhwc.shape)}, not uint8 {['N', *wanted]}.",
                 hint="`bintally.counting.decode` brings a photo to the model's size.",
             )
+        told = self._run(MODEL, self._outputs, pixels_nhwc)
+        if beside and self._beside:
+            told |= self._run(BESIDE, self._beside, pixels_nhwc)
+        return Seen(told[PROBABILITIES], told.get(NOVELTY), told.get(MAPS), told.get(ATTRIBUTES))
+
+    def _run(self, name: str, outputs: Sequence[str], pixels_nhwc: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         # No photo at all is asked as one that is then left out: so each output has its shape.
-        asked_nhwc = pixels_nhwc if len(pixels_nhwc) else np.zeros((1, *wanted), np.uint8)
+        asked_nhwc = pixels_nhwc if len(pixels_nhwc) else np.zeros((1, *pixels_nhwc.shape[1:]), np.uint8)
         chunks = [
-            self._session.run(self._outputs, {INPUT: np.ascontiguousarray(asked_nhwc[start : start + MAX_BATCH])})
+            self._session(name).run(outputs, {INPUT: np.ascontiguousarray(asked_nhwc[start : start + MAX_BATCH])})
             for start in range(0, len(asked_nhwc), MAX_BATCH)
         ]
         columns = [np.concatenate(parts)[: len(pixels_nhwc)] for parts in zip(*chunks, strict=True)]
@@ -81,8 +82,16 @@ class Network:
                 f"The model {self.card.name!r} answered with NaN or infinity.",
                 hint=f"{self._bundle.folder} is broken though its parts agree: export it again.",
             )
-        told = dict(zip(self._outputs, columns, strict=True))
-        return Seen(columns[0], told.get(NOVELTY), told.get(MAPS), told.get(ATTRIBUTES))
+        return dict(zip(outputs, columns, strict=True))
+
+    def _session(self, name: str) -> ort.InferenceSession:
+        """A graph, loaded when it is first asked."""
+        if name not in self._sessions:
+            session = _session(self._bundle, name, self._threads)
+            if name != CHANGE:
+                _check_graph(session, self._bundle, name)
+            self._sessions[name] = session
+        return self._sessions[name]
 
     def evidence(self, earlier: Seen, later: Seen) -> NDArray[np.float32]:
         """Log likelihoods [P, 2D+1], up to a constant, of each pair's changes.
@@ -91,13 +100,11 @@ class Network:
             ModelError: this model does not compare photos.
         """
         change = change_card(self.card)
-        if self._comparing is None:
-            self._comparing = _session(self._bundle.change_path, self._threads)
         if not len(later.raw_nk):
             return np.empty((0, 2 * change.max_change + 1), np.float32)
         assert earlier.maps is not None and later.maps is not None  # noqa: S101 - the card has `change`
         chunks = [
-            self._comparing.run(
+            self._session(CHANGE).run(
                 [EVIDENCE],
                 {"earlier": earlier.maps[start : start + MAX_BATCH], "later": later.maps[start : start + MAX_BATCH]},
             )[0]
@@ -126,39 +133,40 @@ def change_card(card: Card) -> ChangeCard:
     return card.change
 
 
-def _session(model: Path, threads: int) -> ort.InferenceSession:
+def _session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # Waiting threads would spin: 40-80% more CPU time for one photo, taken from those that decode the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors are raised; warnings about a graph help nobody who counts
+    graph = bundle.graph(name)
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no public base class
-        raise BundleError(f"{model} can't be loaded: {error}", hint="Export the model again.") from error
+        raise BundleError(f"{bundle.path_of(name)} can't be loaded: {error}", hint="Export the model again.") from error
 
 
-def _check_network(session: ort.InferenceSession, bundle: Bundle) -> None:
-    """The card's promises about the network, held against the network; a size it leaves open fits any."""
+def _check_graph(session: ort.InferenceSession, bundle: Bundle, name: str) -> None:
+    """The card's promises about a graph, held against the graph; a size it leaves open fits any."""
     card = bundle.card
     inputs = {node.name: node.shape for node in session.get_inputs()}
     outputs = {node.name: node.shape for node in session.get_outputs()}
-    promised: dict[str, tuple[int | None, ...]] = {  # None: whatever size it has
-        INPUT: (card.height_px, card.width_px, 3),
-        PROBABILITIES: (len(card.count_keys),),
-    }
-    if card.novelty_threshold is not None:
-        promised[NOVELTY] = ()
-    if card.change is not None:
-        promised[MAPS] = (None,) * 4
-    if card.verification is not None:
-        promised[ATTRIBUTES] = (None,)
-    for name, sizes in promised.items():
-        has = (inputs if name == INPUT else outputs).get(name)
+    promised: dict[str, tuple[int | None, ...]] = {INPUT: (card.height_px, card.width_px, 3)}  # None: whatever it has
+    if name == MODEL:
+        promised[PROBABILITIES] = (len(card.count_keys),)
+        if card.novelty_threshold is not None:
+            promised[NOVELTY] = ()
+    else:
+        if card.change is not None:
+            promised[MAPS] = (None,) * 4
+        if card.verification is not None:
+            promised[ATTRIBUTES] = (None,)
+    for node, sizes in promised.items():
+        has = (inputs if node == INPUT else outputs).get(node)
         if has is None or len(has) != 1 + len(sizes) or not all(map(_fits, has[1:], sizes)):
             told = "is missing" if has is None else f"is {has}"
             raise BundleError(
-                f"{bundle.model_path} is not what its card describes: {name!r} {told}, not "
+                f"{bundle.path_of(name)} is not what its card describes: {node!r} {told}, not "
                 f"{['N', *('any' if size is None else size for size in sizes)]}.",
                 hint="Export the model again.",
             )

@@ -66,7 +66,7 @@ def taken_again(
 
 def _see(counter: Counter, photos: Sequence[bytes]) -> Seen:
     size = {"height_px": counter.card.height_px, "width_px": counter.card.width_px}
-    return counter.network.see(np.stack([decode(photo, **size) for photo in photos]))
+    return counter.network.see(np.stack([decode(photo, **size) for photo in photos]), beside=True)
 
 
 def _told(raw: Sequence[NDArray[Any]]) -> Seen:

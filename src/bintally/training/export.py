@@ -29,7 +29,7 @@ from bintally.settings import cpu_count
 from bintally.training.cache import PhotoCache
 from bintally.training.calibrate import Calibration, Photos, calibrate, refitted
 from bintally.training.dataset import labels_of
-from bintally.training.export_beside import fit_beside, with_beside
+from bintally.training.export_beside import fit_beside, with_beside, write_graph
 from bintally.training.finished import TrainReport, read_run
 from bintally.training.network import WEIGHTS, build_network, load_weights, read_weights
 from bintally.training.onnx_file import onnx_bytes, onnx_graph
@@ -125,10 +125,11 @@ def _export(config: ExportConfig, progress: Progress) -> ExportReport:
     checked = val.cache.read(np.arange(min(CHECKED_PHOTOS, len(val.cache))))
     model = _model(servable, checked, train.cache, recipe.export, progress)
     card = _card(config, recipe, report, fitted, model)
+    beside = first if recipe.export.beside is None else _member(recipe.export.beside, report)
     with atomic_folder(config.out) as part:
-        (part / MODEL).write_bytes(model)
+        write_graph(part, MODEL, model, recipe.export)
         seen_in_training = manifest.usable("train", counts=report.keys)
-        card = with_beside(card, part, servable, recipe, config.data, seen_in_training, checked)
+        card = with_beside(card, part, beside, recipe, config.data, seen_in_training, checked)
         (part / CARD).write_bytes(card_json(card))
         differences = _differences(part, servable, checked, _accepted(recipe.export))
         if "int8" in (recipe.export.compute, recipe.export.store):
@@ -321,7 +322,12 @@ def _portable(recipe: Recipe) -> Recipe:
         update={
             "network": network.model_copy(update={"weights": weights, "start": start}),
             "teacher": teacher.model_copy(update={"runs": tuple(map(_last_parts, teacher.runs))}),
-            "export": settings.model_copy(update={"ensemble": tuple(map(_last_parts, settings.ensemble))}),
+            "export": settings.model_copy(
+                update={
+                    "ensemble": tuple(map(_last_parts, settings.ensemble)),
+                    "beside": settings.beside and _last_parts(settings.beside),
+                }
+            ),
         }
     )
 

@@ -5,15 +5,13 @@ Shapes: P pairs of val's neighbours; evidence_pd float [P, 2D+1]; raw_nk float [
 
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bintally.artifacts import sha256_of
-from bintally.bundle import CHANGE, ChangeCard
+from bintally.bundle import ChangeCard, GraphCard
 from bintally.counting.change import change_shares, new_counts
 from bintally.counting.counter import Counter
 from bintally.counting.sets import fit_set_threshold
@@ -27,9 +25,8 @@ _PHOTO_WEIGHTS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 _FINER: Final = (0.85, 0.92, 1.0, 1.08, 1.17)
 
 
-def unfitted(folder: Path, table_bd: Floats, unchanged: float, set_threshold: float) -> ChangeCard:
-    """The card of the comparison in `folder`, before anything was fitted."""
-    model = folder / CHANGE
+def unfitted(graph: GraphCard, table_bd: Floats, unchanged: float, set_threshold: float) -> ChangeCard:
+    """The card of a comparison, before anything was fitted."""
     return ChangeCard(
         max_change=MAX_CHANGE,
         prior=tuple(tuple(round(share, 6) for share in row) for row in table_bd.tolist()),
@@ -37,8 +34,8 @@ def unfitted(folder: Path, table_bd: Floats, unchanged: float, set_threshold: fl
         temperature=1.0,
         photo_weight=0.0,
         set_threshold=set_threshold,
-        model_sha256=sha256_of(model),
-        model_bytes=model.stat().st_size,
+        model_sha256=graph.model_sha256,
+        model_bytes=graph.model_bytes,
     )
 
 
@@ -59,7 +56,7 @@ class Compared:
         looked = np.unique(np.concatenate([earlier_p, later_p]))
         place = {int(row): index for index, row in enumerate(looked)}
         rows_n = val.cache.rows(val.table["sha256"].to_list())
-        seen = counter.network.see(val.cache.read(rows_n[looked]))
+        seen = counter.network.see(val.cache.read(rows_n[looked]), beside=True)
         keys = counter.card.count_keys
         counts_n = val.table["recorded_count"].to_numpy()
         later = seen.only([place[int(row)] for row in later_p])

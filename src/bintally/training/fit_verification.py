@@ -73,7 +73,7 @@ def fit_verification(
     rows = [row for row, products in enumerate(known) if products]
     if not rows:
         return card
-    seen = counter.network.see(val.cache.read(val.cache.rows(val.table["sha256"].to_list())[rows]))
+    seen = counter.network.see(val.cache.read(val.cache.rows(val.table["sha256"].to_list())[rows]), beside=True)
     assert seen.attributes_na is not None  # noqa: S101 - exported with a record head
     records = [known[row] or () for row in rows]
     card = _spread(card, data, val.table[rows], seen.attributes_na)

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save
 
 from bintally.artifacts import write_bytes
-from bintally.errors import CheckpointError
+from bintally.errors import CheckpointError, TrainingError
 from bintally.progress import Progress, Task
 from bintally.training.module import CountModule
 from bintally.training.recipe import LoopSettings
@@ -24,7 +24,8 @@ from bintally.training.watch import LossWatch
 
 LAST: Final = "last.ckpt"
 BEST: Final = "best.safetensors"
-HIGHER_IS_BETTER: Final = {"accuracy": True, "log_loss": False, "rmse": False}
+OF_COUNTS: Final = ("accuracy", "log_loss", "rmse")
+HIGHER_IS_BETTER: Final = frozenset({"accuracy"})
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -68,7 +69,7 @@ class Keeper(Callback):
 
     def __init__(self, folder: Path, settings: LoopSettings, watch: LossWatch) -> None:
         self._folder, self._settings = folder, settings
-        self._sign = 1 if HIGHER_IS_BETTER[settings.monitor] else -1
+        self._sign = 1 if settings.monitor in HIGHER_IS_BETTER else -1
         self._saved_at = time.monotonic()
         self._epoch_started = time.monotonic()
         self._watch = watch
@@ -114,16 +115,21 @@ class Keeper(Callback):
         """Keeps this epoch's weights if they are the best so far, then the state."""
         if trainer.sanity_checking:
             return
-        figures = {name: float(trainer.callback_metrics[name]) for name in HIGHER_IS_BETTER}
+        figures = {name: float(trainer.callback_metrics[name]) for name in OF_COUNTS}
+        of_changes = (name for name in trainer.callback_metrics if name.startswith("change_"))
+        figures |= {name: float(trainer.callback_metrics[name]) for name in of_changes}
         row = {
             "epoch": float(trainer.current_epoch + 1),
             "train_loss": sum(self._watch.epoch) / max(len(self._watch.epoch), 1),
             "seconds": time.monotonic() - self._epoch_started,
             **figures,
-            **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("change_")},
         }
         self.history.append(row)
         self._watch.epoch, self._epoch_started = [], time.monotonic()
+        if self._settings.monitor not in figures:  # val has no two photos of one bin
+            raise TrainingError(
+                f"val tells nothing of {self._settings.monitor}.", hint="Choose another loop.monitor, or split again."
+            )
         score = self._sign * figures[self._settings.monitor]
         if not self.best or score > self._sign * self.best[self._settings.monitor]:
             self.best = row

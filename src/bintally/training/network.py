@@ -16,7 +16,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from bintally.bundle import MODEL
+from bintally.bundle import COMPRESSED, MODEL
 from bintally.errors import BackboneError, did_you_mean
 from bintally.settings import weights_folders
 from bintally.training.attributes import OUTPUTS
@@ -193,7 +193,8 @@ def starting_files(settings: NetworkSettings) -> list[Path]:
 
 def weights_file(place: Path) -> Path | None:
     """The file that holds the weights of a run or of a bundle."""
-    return next((path for name in (WEIGHTS, MODEL) if (path := place / name).is_file()), None)
+    names = (WEIGHTS, MODEL, MODEL + COMPRESSED)
+    return next((path for name in names if (path := place / name).is_file()), None)
 
 
 def load_weights(network: CountNetwork, state: Mapping[str, Tensor], origin: str, *, strict: bool) -> str:

@@ -5,6 +5,7 @@ ONNX Runtime folds casts and products away, so the answers are float32 arithmeti
 Initializers keep the names they have in torch.
 """
 
+import gzip
 import io
 import re
 import warnings
@@ -20,8 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxscript import optimizer
 from torch import Tensor
 
+from bintally.bundle import COMPRESSED
 from bintally.errors import BackboneError
-from bintally.training.servable import Servable, ServableChange
+from bintally.training.servable import Servable, ServableBeside, ServableChange
 
 BACKBONE: Final = "network.backbone."
 _LEARNT: Final = re.compile(r"(^|\.)(backbone|change)\.")  # initializers that are a network's weights
@@ -35,7 +37,7 @@ COMPUTE: Final = "bintally.compute"
 Store: TypeAlias = Literal["float16", "int8"]
 
 
-def onnx_graph(servable: Servable, photos: Tensor, *, fold_norms: bool = False) -> onnx.ModelProto:
+def onnx_graph(servable: Servable | ServableBeside, photos: Tensor, *, fold_norms: bool = False) -> onnx.ModelProto:
     """The graph of `servable`, batch size free, traced with `photos` uint8 [N, H, W, 3].
 
     `fold_norms` merges norms into the convolutions before them: INT8 needs it, but the weights can't be taken back.
@@ -87,7 +89,8 @@ def backbone_weights(path: Path) -> dict[str, Tensor]:
         BackboneError: not an ONNX file, or not one of ours.
     """
     try:
-        model = onnx.load_model(path)
+        data = path.read_bytes()
+        model = onnx.load_model_from_string(gzip.decompress(data) if path.suffix == COMPRESSED else data)
     except Exception as error:  # protobuf raises DecodeError from a module that differs by its implementation
         raise BackboneError(f"{path} is no ONNX file: {error}.", hint="Export the bundle again.") from error
     if any(prop.key == COMPUTE for prop in model.metadata_props):

@@ -167,8 +167,8 @@ class LoopSettings(Config):
     patience: int = Field(
         default=0, ge=0, description="Epochs without a better `monitor` before stopping; 0: never stop early."
     )
-    monitor: Literal["log_loss", "accuracy", "rmse"] = Field(
-        default="log_loss", description="Which val figure picks the epoch."
+    monitor: Literal["log_loss", "accuracy", "rmse", "change_log_loss"] = Field(
+        default="log_loss", description="Which val figure picks the epoch; change_log_loss: of what changed in bins."
     )
     checkpoint_minutes: float = Field(default=5, gt=0, description="A kill costs at most this much work.")
     workers: int = Field(default=0, ge=0, le=64, description="Loader processes; 0: in the training process.")
@@ -209,6 +209,12 @@ class ExportSettings(Config):
         description="Other finished runs on the same photos and counts whose answers are averaged with this one's; "
         "relative to the recipe. Each sees photos at its own input.px, resized from what the bundle sees.",
     )
+    beside: Path | None = Field(
+        default=None,
+        description="A finished run on the same photos and counts, with network.tells, that tells changes and records "
+        "where this one counts; relative to the recipe. Default: the run itself, if it tells them.",
+    )
+    compress: bool = Field(default=False, description="Keep graphs gzipped: a fifth to a quarter smaller.")
 
 
 class Recipe(Config):
@@ -256,6 +262,12 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _monitors_what_it_learns(self) -> Self:
+        if self.loop.monitor == "change_log_loss" and "change" not in self.network.tells:
+            raise ValueError("loop.monitor = 'change_log_loss' needs network.tells = ['change']")
+        return self
+
+    @model_validator(mode="after")
     def _compares_photos_as_they_are(self) -> Self:
         if not self.network.tells:
             return self
@@ -297,7 +309,8 @@ class Recipe(Config):
         )
         teacher = recipe.teacher.model_copy(update={"runs": tuple(path.parent / run for run in recipe.teacher.runs)})
         others = tuple(path.parent / run for run in recipe.export.ensemble)
-        export = recipe.export.model_copy(update={"ensemble": others})
+        beside = recipe.export.beside and path.parent / recipe.export.beside
+        export = recipe.export.model_copy(update={"ensemble": others, "beside": beside})
         return recipe.model_copy(update={"network": network, "fetch": fetch, "teacher": teacher, "export": export})
 
 

@@ -84,7 +84,7 @@ class Member:
 class Servable(nn.Module):
     """Trained networks as they serve: normalisation, flip averaging, temperature, prior correction, mean, novelty.
 
-    `network` is the first of them; it alone tells what looks like a bin, compares photos and knows records.
+    `network` is the first of them; it alone tells what looks like a bin.
     """
 
     prior_ratio_mk: Tensor
@@ -107,12 +107,7 @@ class Servable(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of what `forward` returns."""
-        told = {
-            NOVELTY: self._familiar is not None,
-            MAPS: self.network.change is not None,
-            ATTRIBUTES: self.network.record is not None,
-        }
-        return (PROBABILITIES, *(name for name, is_told in told.items() if is_told))
+        return (PROBABILITIES, NOVELTY) if self._familiar is not None else (PROBABILITIES,)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         """What `outputs` names, of photos uint8 [N, H, W, 3]."""
@@ -125,23 +120,46 @@ class Servable(nn.Module):
         logits = torch.stack(answers)
         logits_mvnk = logits.view(len(logits), len(views), -1, logits.shape[2])
         probabilities_nk = corrected(logits_mvnk, self.prior_ratio_mk, self._temperature)
-        told = [probabilities_nk]
-        if self._familiar is not None:
-            textures_nt = self.network.textures(sights[0])[: photos.shape[0]]
-            told.append(self._registered().novelty(textures_nt))
-        if self.network.change is not None:
-            maps = self.network.maps(sights[0])
-            told.append(maps.view(len(views), -1, *maps.shape[1:]).transpose(0, 1))
-        if self.network.record is not None:
-            attributes = served_attributes(self.network.record(sights[0].features_nf))
-            told.append(attributes.view(len(views), -1, attributes.shape[1]).mean(dim=0))
-        return tuple(told)
+        if self._familiar is None:
+            return (probabilities_nk,)
+        textures_nt = self.network.textures(sights[0])[: photos.shape[0]]
+        return probabilities_nk, self._registered().novelty(textures_nt)
 
     def _registered(self) -> Familiar:
         """The buffers, so that the graph holds them by name."""
         return Familiar(
             self.familiar_mean_t, self.familiar_basis_td, self.familiar_deviations_d, self.familiar_residual_scale
         )
+
+
+class ServableBeside(nn.Module):
+    """What a network tells beside the count, as it serves; of photos at the size the bundle sees."""
+
+    def __init__(self, member: Member, *, flip: bool) -> None:
+        super().__init__()
+        self.network = member.network
+        self._px, self._flip = member.px, flip
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what `forward` returns."""
+        told = {MAPS: self.network.change is not None, ATTRIBUTES: self.network.record is not None}
+        return tuple(name for name, is_told in told.items() if is_told)
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
+        """What `outputs` names, of photos uint8 [N, H, W, 3]."""
+        pixels_nchw = photos.permute(0, 3, 1, 2)
+        views = [pixels_nchw, pixels_nchw.flip(3)] if self._flip else [pixels_nchw]
+        seen = torch.cat(views)
+        sight = self.network.see(seen if self._px is None else at_side(seen, self._px))
+        told = []
+        if self.network.change is not None:
+            maps = self.network.maps(sight)
+            told.append(maps.view(len(views), -1, *maps.shape[1:]).transpose(0, 1))
+        if self.network.record is not None:
+            attributes = served_attributes(self.network.record(sight.features_nf))
+            told.append(attributes.view(len(views), -1, attributes.shape[1]).mean(dim=0))
+        return tuple(told)
 
 
 class ServableChange(nn.Module):
