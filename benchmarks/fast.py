@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from bintally.bundle import find_bundle
 from bintally.counting.batch import estimates
 from bintally.counting.counter import Counter
 from bintally.counting.decode import decode
@@ -87,7 +86,7 @@ def _loaded(bundle: str, photos: Sequence[Path], threads: int) -> Contender:
     wall, cpu = time.perf_counter(), time.process_time()
     counter = Counter(bundle, threads=threads)
     wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
-    card, size = counter.card, find_bundle(bundle).joinpath("model.onnx").stat().st_size
+    card, size = counter.card, counter.bundle.model_path.stat().st_size
     views = 1 + card.flip_averaging
     print(f"{card.name:<32} {size / 1e6:5.1f} MB, {card.width_px} x {card.height_px} px, {views} view(s), ", end="")
     print(f"loaded in {wall_s:.2f} s wall, {cpu_s:.2f} s CPU")

@@ -1,6 +1,8 @@
 """The models that ship: they are there, small, honest about their licence, know what is no bin, and count."""
 
+import csv
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from bintally.counting.counter import Counter
+from bintally.counting.remade import remade
 from bintally.data.abid import parse_labels
 from bintally.settings import BUNDLED
 from tests.conftest import shared_dir
@@ -61,6 +64,60 @@ def test_a_written_page_is_no_bin(counter: Counter) -> None:
 
 def test_a_black_frame_is_no_bin(counter: Counter) -> None:
     assert "black" in (counter.count(np.zeros((300, 400, 3), np.uint8)).abstain or "")
+
+
+@pytest.fixture(scope="module")
+def champion() -> Counter:
+    return Counter("champion")
+
+
+def test_the_champion_takes_a_photo_taken_again_for_an_untouched_bin(champion: Counter) -> None:
+    folder = shared_dir("abid")
+    photos = sorted((folder / "bin-images").glob("00*.jpg"))[:40]
+    same = []
+    for seed, path in enumerate(photos):
+        with Image.open(path) as photo:
+            again = remade(photo.convert("RGB"), np.random.default_rng(seed))
+        told = champion.count(again, previous=path, previous_count=3)
+        same.append(told.count == 3)
+    assert np.mean(same) > 0.85
+
+
+def test_the_champion_tells_what_changed_better_than_one_who_sees_no_photo(champion: Counter) -> None:
+    folder = shared_dir("abid")
+    labels = parse_labels((folder / "labels.csv").read_bytes(), "labels.csv", source="labels", needs_count=True).by_id
+    bins: dict[str, list[str]] = {}
+    for name, label in sorted(labels.items()):
+        if label.split == "test" and label.group is not None:
+            bins.setdefault(label.group, []).append(name)
+    pairs = [pair for names in bins.values() for pair in pairwise(names)]
+    pairs = [(a, b) for a, b in pairs if 1 <= (labels[b].count or 0) <= 5 and labels[a].count is not None]
+    chosen = [pairs[place] for place in np.random.default_rng(0).choice(len(pairs), 100, replace=False)]
+    right, blind = [], []
+    for earlier, later in chosen:
+        known = labels[earlier].count
+        photo, before = (folder / "bin-images" / f"{name}.jpg" for name in (later, earlier))
+        told = champion.restricted("1-5").count(photo, previous=before, previous_count=known)
+        right.append(told.count == labels[later].count)
+        blind.append((known or 0) - 1 == labels[later].count)  # the commonest change
+    assert np.mean(right) > np.mean(blind) + 0.05
+
+
+def test_the_champion_believes_a_right_record_rather_than_a_wrong_one(champion: Counter) -> None:
+    folder = shared_dir("abid")
+    with (folder / "verification.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    by_photo: dict[str, dict[str, str]] = {}
+    for row in rows:
+        by_photo.setdefault(row["id"], {})[row["record_is_right"]] = row["record"]
+    names = [name for name, records in by_photo.items() if len(records) == 2]
+    ahead = []
+    for name in np.random.default_rng(0).choice(names, 100, replace=False).tolist():
+        photo = folder / "bin-images" / f"{name}.jpg"
+        verdicts = {right: champion.verify(photo, record) for right, record in by_photo[name].items()}
+        assert all(verdict.reasons for verdict in verdicts.values())
+        ahead.append((verdicts["1"].record_is_right or 0) > (verdicts["0"].record_is_right or 0))
+    assert np.mean(ahead) > 0.55  # blind: half of them
 
 
 def test_real_bins_are_counted_better_than_blind_and_taken_for_bins(counter: Counter) -> None:

@@ -213,7 +213,7 @@ def test_what_is_told_beside_the_count_is_in_the_bundle(telling: Path, data: Pat
     card = Bundle.open(telling).card
     assert card.change is not None
     assert card.verification is not None
-    assert {path.name for path in telling.iterdir()} == {"model.onnx", "change.onnx", "card.json"}
+    assert {path.name for path in telling.iterdir()} == {"model.onnx", "beside.onnx", "change.onnx", "card.json"}
     np.testing.assert_allclose(np.sum(card.change.prior, axis=1), 1, atol=1e-3)
     table = Manifest.read(data, SPLIT).table
     photo, earlier = (data / path for path in table["path"][:2])
@@ -251,3 +251,26 @@ def test_the_comparison_says_what_torch_says(telling: Path, data: Path) -> None:
 def test_training_goes_on_from_a_bundle_that_tells_more(telling: Path, data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(teacher={"runs": (telling,), "weight": 0.5}, loop={"epochs": 1}, network={"start": telling})
     train(recipe=recipe, data=data, out=tmp_path / "next")
+
+
+def test_another_run_may_tell_what_this_one_does_not(run: Path, telling: Path, data: Path, tmp_path: Path) -> None:
+    """One network counts, another compares; graphs compressed, and training goes on from such a bundle."""
+    recipe = tiny_recipe(export={"beside": telling.parent / "run", "compress": True})
+    report = export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe)
+    bundle = Path(report.bundle)
+    names = ("model.onnx", "beside.onnx", "change.onnx")
+    assert {path.name for path in bundle.iterdir()} == {*(f"{name}.gz" for name in names), "card.json"}
+    photo = data / Manifest.read(data, SPLIT).table["path"][0]
+    both, counting, comparing = (
+        Counter(bundle),
+        Counter(export(run=run, data=data, out=tmp_path / "plain").bundle),
+        Counter(telling),
+    )
+    assert both.count(photo).probabilities == counting.count(photo).probabilities
+    pixels = PhotoCache.build(data, Manifest.read(data, SPLIT).usable("val"), px=both.card.width_px).read(np.arange(2))
+    maps, wanted = (each.network.see(pixels, beside=True).maps for each in (both, comparing))
+    assert maps is not None
+    assert wanted is not None
+    np.testing.assert_allclose(maps, wanted, atol=0.2, rtol=0.1)  # one kept as float16, the other as int8
+    assert both.card.recipe["export"]["beside"] == f"{telling.parent.name}/run"
+    train(recipe=tiny_recipe(network={"start": bundle}, loop={"epochs": 1}), data=data, out=tmp_path / "next")
