@@ -3,6 +3,7 @@
 Shapes: pixels_nchw uint8 [N, 3, px, px]; a bin's photos views_vchw uint8 [V, 3, cache_px, cache_px].
 """
 
+import warnings
 from typing import Any, Final
 
 import polars as pl
@@ -42,7 +43,7 @@ class BinViews(v2.Transform):  # type: ignore[misc]  # torchvision has no types
             [
                 v2.RandomApply([_Gamma()], p=_EXPOSED),
                 *colours(settings),
-                v2.RandomApply([v2.JPEG(_QUALITY)], p=_COMPRESSED),
+                v2.RandomApply([_Compression(_QUALITY)], p=_COMPRESSED),
             ]
         )
 
@@ -76,6 +77,16 @@ class _Gamma(v2.Transform):  # type: ignore[misc]
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         return functional.adjust_gamma(inpt, params["gamma"])
+
+
+class _Compression(v2.JPEG):  # type: ignore[misc]
+    """Saved as a JPEG and read again."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        with warnings.catch_warnings():
+            # TorchCodec, which torchvision points to, does not compress tensors in memory as this does.
+            warnings.filterwarnings("ignore", message=".*image decoding and encoding capabilities of TorchVision")
+            return super().transform(inpt, params)
 
 
 class BinDataset(Dataset[tuple[Tensor, Tensor, Beside]]):
