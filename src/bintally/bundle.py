@@ -89,7 +89,7 @@ class VerificationCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     measures_weight: float  # and how much the measures
     slope: float  # log odds of a record, for each unit of its log likelihood beside the errors it may hold
     bias: float
-    threshold: float  # at or above it a record is taken for right: 10% of val's wrong ones are
+    threshold: float  # at or above it a record is taken for right: so are 10% of the wrong ones export made for val
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -35,7 +35,7 @@ def photos(*rows: tuple[str, str | None, int, list[str] | None]) -> pl.DataFrame
             "product_ids": pl.List(pl.String),
         },
         orient="row",
-    )
+    ).with_columns(path=pl.col("bin_image_id"))
 
 
 def test_photos_of_a_group_are_one_bins_only_where_their_records_share_a_product() -> None:

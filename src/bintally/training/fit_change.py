@@ -67,7 +67,7 @@ class Compared:
         return cls(evidence_pd, counts_n[earlier_p].astype(np.int64), ratios, labels_p, keys)
 
     def probabilities(self, card: ChangeCard) -> Floats:
-        """Of the new counts' keys, [P, K], as `told_by_pairs` has them."""
+        """Of the new counts' keys, [P, K], as `told_by_pairs` has them but for exchanged bins."""
         rows = [
             new_counts(card, change_shares(card, evidence_d, earlier, ratios), earlier, self.keys)
             for evidence_d, earlier, ratios in zip(self.evidence_pd, self.earlier_p.tolist(), self.ratios, strict=True)

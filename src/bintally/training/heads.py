@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MAX_CHANGE: Final = 6
-"""Changes of -6..6 are told apart; 1.5% of ABID's pairs change by more, and are taken for these."""
+"""Changes of -6..6 are told apart; 2.2% of the neighbours in ABID's train split change by more, and count as these."""
 
 _REACH: Final = 2  # an item is looked for in the earlier photo up to so many positions away, either way
 _DROPPED: Final = 0.3

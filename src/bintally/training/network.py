@@ -24,7 +24,7 @@ from bintally.training.heads import ChangeHead
 from bintally.training.recipe import NetworkSettings
 
 WEIGHTS = "model.safetensors"
-"""A run's trained weights, float32, under the names of `CountNetwork.backbone`'s state."""
+"""A run's trained weights, float32, under the names of `CountNetwork.weights`."""
 
 
 BESIDE = ("change.", "record.")

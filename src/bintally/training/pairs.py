@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from bintally.counting import bins_seen
 from bintally.data.balance import BalanceSettings, balanced_indices
 from bintally.training.attributes import Attributes
 from bintally.training.dataset import seed_of
@@ -134,11 +135,10 @@ def unchanged_weight(unchanged: float, alike: int, looks: int) -> float:
 
 def neighbours(table: pl.DataFrame) -> tuple[Indices, Indices]:
     """Rows of each two photos that follow each other in a group, ordered by id: (earlier [P], later [P])."""
-    rows = table.with_row_index("row").sort("group", "bin_image_id")
-    before = rows.with_columns(before=pl.col("row").shift(1).over("group")).filter(
-        pl.col("before").is_not_null() & pl.col("group").is_not_null()
-    )
-    return before["before"].to_numpy().astype(np.int64), before["row"].to_numpy().astype(np.int64)
+    row = {name: index for index, name in enumerate(table["bin_image_id"])}
+    pairs = bins_seen.neighbours(table)  # those that a bundle is judged on
+    earlier_p, later_p = ([row[name] for name in pairs[side]] for side in ("earlier_id", "later_id"))
+    return np.array(earlier_p, np.int64), np.array(later_p, np.int64)
 
 
 class BinBatches(Sampler[BinIndex]):
