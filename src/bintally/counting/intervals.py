@@ -42,6 +42,28 @@ def bootstrap_mean(
     return _figure(value, finish(np.concatenate(means)), level)
 
 
+def bootstrap_means(
+    terms_nt: NDArray[Any],
+    finish: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    groups_n: NDArray[Any] | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Figure:
+    """`finish` of T means over the same photos with its percentile interval, such as the difference of two RMSEs.
+
+    `finish` maps [..., T] to [...]. Draws as `bootstrap_mean` does. NaN without photos.
+    """
+    terms = np.asarray(terms_nt, np.float64)
+    if not len(terms):
+        return Figure(float("nan"), float("nan"), float("nan"))
+    by_term = [_by_group(terms_n, groups_n) for terms_n in terms.T]
+    sums_gt, sizes_g = np.stack([sums_g for sums_g, _ in by_term], axis=1), by_term[0][1]
+    means = [(drawn @ sums_gt) / (drawn @ sizes_g)[:, None] for drawn in _drawn(len(sums_gt), resamples, seed)]
+    return _figure(float(finish(terms.mean(axis=0))), finish(np.concatenate(means)), level)
+
+
 def bootstrap(figure: Callable[[NDArray[np.intp]], float], photos: int, **how: Any) -> Figure:
     """`bootstrap_all` of one figure."""
     return bootstrap_all(lambda chosen: [figure(chosen)], photos, **how)[0]
