@@ -1,0 +1,1 @@
+"""What ails a training before it starts: its data, its labels, its learning rate, its batch size."""
