@@ -51,7 +51,7 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 	@echo "Installing into $(VENV): about 5.5 GB with torch, some minutes the first time."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,tune]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed pyproject.toml

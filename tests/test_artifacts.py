@@ -229,3 +229,18 @@ def test_two_writers_never_share_a_part(tmp_path: Path) -> None:
         second.write(b"second")
     assert target.read_bytes() == b"first"  # the one that ended last
     assert _names(tmp_path) == ["file"]
+
+
+def test_of_several_processes_one_makes_it_at_a_time(tmp_path: Path) -> None:
+    target = tmp_path / "count"
+    target.write_text("0")
+    code = (
+        "import sys; from pathlib import Path; from bintally.artifacts import one_at_a_time\n"
+        "target = Path(sys.argv[1])\n"
+        "for _ in range(50):\n"
+        "    with one_at_a_time(target): target.write_text(str(int(target.read_text() or 0) + 1))\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(target)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert target.read_text() == "150"
+    assert list(tmp_path.iterdir()) == [target], "the lock is tidied away"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bintally.counting.batch import count as count
+    from bintally.counting.compare import compare as compare
     from bintally.counting.counter import Counter as Counter
     from bintally.counting.evaluate import evaluate as evaluate
     from bintally.counting.evaluate_bins import evaluate_bins as evaluate_bins
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from bintally.pipeline import run_pipeline as run_pipeline
     from bintally.records import CountEstimate as CountEstimate
     from bintally.serving.server import serve as serve
+    from bintally.training.diagnose.before.run import diagnose as diagnose
+    from bintally.training.diagnose.watcher import watch as watch
     from bintally.training.export import export as export
     from bintally.training.run import train as train
+    from bintally.training.run_report import report as report
+    from bintally.training.tune.run import tune as tune
+    from bintally.training.tune.search import search as search
 
 __version__ = "0.1.0"
 
@@ -36,18 +42,24 @@ _HOMES = {
     "History": "counting.following",
     "Verdict": "counting.verification",
     "check": "data.check",
+    "compare": "counting.compare",
     "count": "counting.batch",
+    "diagnose": "training.diagnose.before.run",
     "evaluate": "counting.evaluate",
     "evaluate_bins": "counting.evaluate_bins",
     "explore": "data.explore",
     "export": "training.export",
     "fetch": "data.fetch",
     "follow": "counting.following",
+    "report": "training.run_report",
     "run_pipeline": "pipeline",
+    "search": "training.tune.search",
     "serve": "serving.server",
     "split": "data.split",
     "train": "training.run",
+    "tune": "training.tune.run",
     "verify": "counting.verify_lines",
+    "watch": "training.diagnose.watcher",
 }
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

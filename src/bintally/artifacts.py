@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,41 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """`value` as indented JSON, atomically."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+@contextmanager
+def one_at_a_time(target: Path) -> Iterator[None]:
+    """Of several processes that would make `target`, one does; the others wait, and should look whether it is made.
+
+    Raises:
+        StorageError: there is no place for the lock, a hidden file beside `target`.
+    """
+    if sys.platform == "win32":  # no flock there
+        yield
+        return
+    import fcntl
+
+    lock = target.with_name(f".{target.name}.lock")
+    with storage_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        while not _is_at(lock, file):  # whoever had it before has tidied it away
+            file.close()
+            file = lock.open("wb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+    with file:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def sha256_of(path: Path) -> str:

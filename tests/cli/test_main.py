@@ -16,6 +16,8 @@ VERBS = [
     "export",
     "evaluate-bins",
     "evaluate",
+    "compare",
+    "report",
     "count",
     "verify",
     "serve",

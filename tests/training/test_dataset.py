@@ -10,7 +10,8 @@ from bintally.data.balance import BalanceSettings
 from bintally.manifest import SPLIT, Manifest
 from bintally.records import COUNT_KEYS
 from bintally.training.cache import PhotoCache
-from bintally.training.dataset import EpochBatches, PhotoDataset, augmentation, loader, plain_batches
+from bintally.training.dataset import EpochBatches, Part, PhotoDataset, augmentation, loader, plain_batches
+from bintally.training.mixing import Mixing
 from bintally.training.recipe import AugmentSettings
 
 
@@ -32,7 +33,7 @@ def test_training_goes_on_with_the_very_batches_it_would_have_had(photos: int, b
 
 def test_an_epoch_sees_each_photo_once_and_the_next_in_another_order() -> None:
     batches = _batches(64, 8)
-    first, second = ([photo for _, chosen in batches for photo in chosen] for _ in range(2))
+    first, second = ([photo for batch in batches for photo in batch.photos] for _ in range(2))
     assert sorted(first) == sorted(second) == list(range(64))
     assert first != second
 
@@ -46,7 +47,7 @@ def test_an_epoch_left_after_its_last_batch_is_over() -> None:
 
 def test_seeds_of_batches_differ() -> None:
     batches = _batches(64, 8)
-    seeds = [seed for _ in range(3) for seed, _ in batches]
+    seeds = [batch.seed for _ in range(3) for batch in batches]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -55,12 +56,26 @@ def test_balanced_epochs_are_balanced() -> None:
     batches = EpochBatches(
         labels_n, COUNT_KEYS, batch_size=6, balance=BalanceSettings.of({"method": "undersample"}), seed=1
     )
-    chosen = [photo for _, photos in batches for photo in photos]
+    chosen = [photo for batch in batches for photo in batch.photos]
     assert np.bincount(labels_n[chosen]).tolist() == [6, 6, 6]
 
 
 def test_fewer_photos_than_a_batch_still_make_one() -> None:
-    assert [len(chosen) for _, chosen in _batches(5, 32)] == [5]
+    assert [len(batch.photos) for batch in _batches(5, 32)] == [5]
+
+
+def test_parts_of_a_batch_are_what_the_whole_batch_holds(data: Path) -> None:
+    """Each photo's random choices are its own, and it is mixed with the same one before it."""
+    table = Manifest.read(data, SPLIT).usable("train")
+    settings = AugmentSettings(saturation=0.3, rotate=5, mixup=0.4, cutmix=1.0)
+    cache = PhotoCache.build(data, table, px=72)
+    for mixing in (None, Mixing(settings, len(COUNT_KEYS))):
+        dataset = PhotoDataset(cache, table, COUNT_KEYS, augmentation(settings, 64), mixing)
+        photos = [5, 1, 7, 3, 2]
+        pixels_nchw, labels = dataset[9, photos]
+        parts = [dataset[Part(9, photos, first, stop)] for first, stop in ((0, 2), (2, 3), (3, 5))]
+        assert torch.equal(torch.cat([part for part, _ in parts]), pixels_nchw)
+        assert torch.equal(torch.cat([part for _, part in parts]), labels)
 
 
 def test_augmentation_depends_on_the_seed_alone(data: Path) -> None:

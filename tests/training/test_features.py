@@ -1,11 +1,18 @@
 """The head of a frozen backbone: standardised features while it learns, plain ones once it is folded."""
 
+import shutil
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from bintally.errors import BackboneError
-from bintally.training.features import FeatureHead, folded_head, linear_head
+from bintally.manifest import SPLIT, Manifest
+from bintally.progress import SILENT
+from bintally.training.cache import PhotoCache
+from bintally.training.features import FeatureHead, compute_features, folded_head, kept_features, linear_head
 from bintally.training.network import build_network
 from bintally.training.recipe import NetworkSettings
 
@@ -44,3 +51,43 @@ def test_head_that_is_no_linear_layer_is_refused() -> None:
     network.backbone.fc = nn.Sequential(nn.Linear(64, 8), nn.Linear(8, 3))
     with pytest.raises(BackboneError, match="no linear layer"):
         linear_head(network)
+
+
+def test_features_are_computed_once_for_the_same_weights_and_photos(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    table = Manifest.read(copy, SPLIT).usable("train").sort("bin_image_id")
+    torch.manual_seed(0)
+    network, _ = build_network(NetworkSettings(backbone="test_resnet", weights=("none",)), 3)
+    options: dict[str, Any] = {"px": 64, "mirrored": False, "bf16": False, "progress": SILENT}
+    first_nvf = kept_features(network, copy, table, **options)
+    wanted_nvf = compute_features(
+        network,
+        PhotoCache.build(copy, table, px=64),
+        table["sha256"].to_list(),
+        mirrored=False,
+        bf16=False,
+        progress=SILENT,
+    )
+    assert torch.equal(first_nvf, wanted_nvf)
+
+    computed: list[bool] = []
+
+    def compute(*_: Any, mirrored: bool, **__: Any) -> torch.Tensor:
+        computed.append(mirrored)
+        return wanted_nvf
+
+    monkeypatch.setattr("bintally.training.features.compute_features", compute)
+    with torch.no_grad():
+        next(network.head().parameters()).add_(1)  # another head: the same features
+    assert torch.equal(kept_features(network, copy, table, **options), first_nvf)
+    kept_features(network, copy, table[::-1], **options)
+    assert len(computed) == 1, "photos in another order are others"
+    kept_features(network, copy, table, **{**options, "mirrored": True})
+    assert len(computed) == 2
+    with torch.no_grad():
+        next(iter(network.parameters())).add_(1)
+    kept_features(network, copy, table, **options)
+    assert len(computed) == 3, "other weights see other features"

@@ -10,7 +10,9 @@ import typer
 
 from bintally.cli import (
     check,
+    compare,
     count,
+    diagnose,
     evaluate,
     evaluate_bins,
     explore,
@@ -18,9 +20,12 @@ from bintally.cli import (
     fetch,
     follow,
     pipeline,
+    report,
+    search,
     serve,
     split,
     train,
+    tune,
     verify,
 )
 from bintally.cli.common import show_error
@@ -35,7 +40,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (fetch, check, explore, split, train, export, evaluate, evaluate_bins, count, verify, follow, serve):
+for verb in (
+    fetch,
+    check,
+    explore,
+    split,
+    diagnose,
+    train,
+    search,
+    tune,
+    report,
+    export,
+    evaluate,
+    evaluate_bins,
+    compare,
+    count,
+    verify,
+    follow,
+    serve,
+):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(pipeline.app, name="pipeline")
 

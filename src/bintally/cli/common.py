@@ -99,22 +99,29 @@ class _RichTask:
         self._bars.update(self._id, note=text)
 
 
+_EXTRAS = {
+    "lightning": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "optuna": "tune",
+    "safetensors": "train",
+    "timm": "train",
+    "tomli_w": "train",
+    "torch": "train",
+    "torchvision": "train",
+}
+
+
 @contextmanager
 def training_extra() -> Iterator[None]:
-    """Turns a missing torch, timm or lightning into a sentence that says how to install them."""
+    """Turns a missing torch, timm, optuna ... into a sentence that says how to install them."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {
-            "torch",
-            "torchvision",
-            "timm",
-            "lightning",
-            "onnx",
-            "onnxscript",
-            "safetensors",
-        }:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
         raise MissingExtraError(
-            f"This needs {error.name}, which is not installed.", hint="Install it with `pip install 'bintally[train]'`."
+            f"This needs {error.name}, which is not installed.",
+            hint=f"Install it with `pip install 'bintally[{extra}]'`.",
         ) from error

@@ -18,6 +18,15 @@ def train(
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all there are.")] = None,
     seed: Annotated[int | None, typer.Option(help="Takes the place of the recipe's.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again, whatever OUT holds.")] = False,
+    devices: Annotated[
+        int, typer.Option(help="Processes that train together on this machine: one a GPU, or on its CPU.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines that train together; run the command on each.")] = 1,
+    node: Annotated[int, typer.Option(help="Which of the machines this is, from 0.")] = 0,
+    meet: Annotated[str, typer.Option(help="Where the machines meet: host:port of machine 0.")] = "",
+    restarts: Annotated[int, typer.Option(help="How often to start again where one of the processes died.")] = 0,
+    profile: Annotated[bool, typer.Option("--profile", help="Record a few steps' operators in OUT/profile.")] = False,
+    on: Annotated[str, typer.Option(help="Train on a Ray cluster: 'ray', or ray://host:port.")] = "",
     json_output: Json = False,
 ) -> None:
     """Train a recipe. A run that was stopped, by a kill too, goes on where it was when the command runs again.
@@ -29,7 +38,17 @@ def train(
     from bintally.records import to_plain
 
     progress = progress_for(json_output=json_output)
-    report = run(recipe=recipe, data=data, out=out, threads=threads, seed=seed, fresh=fresh, progress=progress)
+    report = run(
+        recipe=recipe,
+        data=data,
+        out=out,
+        threads=threads,
+        seed=seed,
+        fresh=fresh,
+        progress=progress,
+        profile=profile,
+        processes={"devices": devices, "nodes": nodes, "node": node, "meet": meet, "restarts": restarts, "on": on},
+    )
     if json_output:
         emit_json(to_plain(report))
     else:

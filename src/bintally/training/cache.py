@@ -17,11 +17,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bintally.artifacts import atomic_folder, code_fingerprint, fingerprint, storage_errors
+from bintally.artifacts import atomic_folder, code_fingerprint, fingerprint, one_at_a_time, storage_errors
 from bintally.counting.decode import decode
 from bintally.errors import DataError, PhotoError
 from bintally.progress import SILENT, Progress
 from bintally.settings import available_memory, cpu_count
+from bintally.training import ranks
 
 PIXELS: Final = "pixels.u8"
 INDEX: Final = "index.json"
@@ -53,11 +54,12 @@ class PhotoCache:
         which = f"{px}px-{fingerprint(digests)[:12]}"
         folder = data / "cache" / f"{which}-{code_fingerprint(['counting/decode.py', 'photos.py'])[:8]}"
         if not (folder / INDEX).is_file():
-            for outdated in folder.parent.glob(f"{which}-*"):  # the same photos, decoded by older code
-                shutil.rmtree(outdated)
-            with atomic_folder(folder) as part:
-                _fill(part, [data / photos[digest] for digest in digests], px, workers or cpu_count(), progress)
-                (part / INDEX).write_text(json.dumps(digests))
+            paths = [data / photos[digest] for digest in digests]
+            with one_at_a_time(folder):
+                if not (folder / INDEX).is_file():  # another process may just have made it
+                    for outdated in folder.parent.glob(f"{which}-*"):  # the same photos, decoded by older code
+                        shutil.rmtree(outdated)
+                    _make(folder, paths, digests, px, workers or cpu_count(), progress)
         return cls(folder, digests, px)
 
     def rows(self, digests: list[str]) -> NDArray[np.int64]:
@@ -74,14 +76,20 @@ class PhotoCache:
 
 
 def _opened(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The pixels in memory where they take at most half of what is free, else mapped.
+    """The pixels in memory where they take at most half of what is free (those of all processes here), else mapped.
 
     A map alone is not enough: an epoch touches each page once in minutes, so a busy machine drops it, and every photo
     then waits for a random read (measured: 14 photos/s fell to 2 beside a job that syncs files).
     """
-    if path.stat().st_size <= available_memory() // 2:
+    if path.stat().st_size * ranks.local_devices() <= available_memory() // 2:
         return np.fromfile(path, dtype=np.uint8).reshape(shape)
     return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+
+
+def _make(folder: Path, paths: list[Path], digests: list[str], px: int, workers: int, progress: Progress) -> None:
+    with atomic_folder(folder) as part:
+        _fill(part, paths, px, workers, progress)
+        (part / INDEX).write_text(json.dumps(digests))
 
 
 def _fill(folder: Path, paths: list[Path], px: int, workers: int, progress: Progress) -> None:

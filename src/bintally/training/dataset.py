@@ -1,7 +1,8 @@
-"""Photos for a training: labels, augmentation and batches that depend on nothing but (seed, epoch, batch).
+"""Photos for a training: labels, augmentation and batches that depend on nothing but (seed, epoch, batch, place).
 
-Because every random choice is drawn from that triple, a training killed in the middle of an epoch goes on exactly as
-if it had not been: nothing about the loader has to be saved.
+Because every random choice is drawn from these, a training killed in the middle of an epoch goes on exactly as if it
+had not been, and several processes that share a batch see the photos that one would have: nothing about the loader has
+to be saved or agreed upon.
 
 Shapes: pixels_nchw uint8 [N, 3, px, px]; labels_n int64 [N], index of the count's key; shares_nk float [N, K], how much
 of each label is in a mixed photo.
@@ -9,7 +10,7 @@ of each label is in a mixed photo.
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from bintally.data.balance import BalanceSettings, balanced_indices
+from bintally.training import ranks
 from bintally.training.cache import PhotoCache
 from bintally.training.mixing import Mixing
 from bintally.training.recipe import AugmentSettings
@@ -30,8 +32,18 @@ AHEAD: Final = 4
 GREY: Final = (124, 116, 104)
 """What fills the corners of a turned photo: ImageNet's mean, nothing to a network."""
 
-BatchIndex = tuple[int, list[int]]
-"""The seed of a batch's random choices, and its photos."""
+
+class Part(NamedTuple):
+    """A process's part of a batch: the seed of the batch's random choices, its photos, and which of them are meant."""
+
+    seed: int
+    photos: list[int]
+    first: int
+    stop: int
+
+
+BatchIndex: TypeAlias = tuple[int, list[int]] | Part
+"""The seed of a batch's random choices, and its photos; or a part of them."""
 
 
 class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -57,21 +69,32 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels_n)
 
     def __getitem__(self, index: BatchIndex) -> tuple[Tensor, Tensor]:
-        seed, chosen = index
+        seed, photos, first, stop = whole(index)
+        places = range(first, stop)
+        if self._mixing is not None:  # each is mixed with the one before it
+            places = range(first - 1, stop)
+        chosen = [photos[place] for place in places]  # -1: the batch's last
         pixels_nchw = torch.from_numpy(self._cache.read(self._rows_n[chosen])).permute(0, 3, 1, 2)
         if self._transform is not None:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                pixels_nchw = torch.stack([self._transform(photo_chw) for photo_chw in pixels_nchw])
+                views = []
+                for place, photo_chw in zip(places, pixels_nchw, strict=True):
+                    torch.manual_seed(seed_of(seed, place % len(photos)))
+                    views.append(self._transform(photo_chw))
+                pixels_nchw = torch.stack(views)
         labels_n = torch.from_numpy(self.labels_n[chosen])
+        if self._mixing is None:
+            return pixels_nchw, labels_n
         # On the CPU, though a GPU would be faster: photos stay bytes on their way, and loader processes share the work.
-        return (pixels_nchw, labels_n) if self._mixing is None else self._mixing(pixels_nchw, labels_n, seed)
+        mixed_nchw, shares_nk = self._mixing(pixels_nchw, labels_n, seed)
+        return mixed_nchw[1:], shares_nk[1:]
 
 
-class EpochBatches(Sampler[BatchIndex]):
+class EpochBatches(Sampler[Part]):
     """Batches of one epoch after the other, balanced as asked; `start_at` says how many steps are already done.
 
-    Every epoch has the same number of batches (the last, smaller one is left out where there are others).
+    Every epoch has the same number of batches (the last, smaller one is left out where there are others). Where several
+    processes train together, each gets its part of every batch.
     """
 
     def __init__(
@@ -89,14 +112,15 @@ class EpochBatches(Sampler[BatchIndex]):
     def __len__(self) -> int:
         return self._batches
 
-    def __iter__(self) -> Iterator[BatchIndex]:
+    def __iter__(self) -> Iterator[Part]:
         # Counted on before the first batch: whoever knows the length takes the last one and never asks for the end.
         epoch, first = self._epoch, self._first
         self._epoch, self._first = epoch + 1, 0
         order = self._order(epoch)
         for batch in range(first, self._batches):
-            chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            yield seed_of(self._seed, epoch, batch), chosen.tolist()
+            chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size].tolist()
+            own = ranks.part(len(chosen))
+            yield Part(seed_of(self._seed, epoch, batch), chosen, own.start, own.stop)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return balanced_indices(
@@ -124,8 +148,16 @@ def loader(dataset: Dataset[Any], batches: Iterable[Any], *, workers: int = 0) -
 
 
 def plain_batches(photos: int, batch_size: int) -> list[BatchIndex]:
-    """All photos in order, for validation: nothing random, nothing left out."""
-    return [(0, list(range(start, min(start + batch_size, photos)))) for start in range(0, photos, batch_size)]
+    """All photos in order, for validation: nothing random, nothing left out. Each process has its part of them."""
+    own = ranks.part(photos)
+    return [
+        (0, list(range(start, min(start + batch_size, own.stop)))) for start in range(own.start, own.stop, batch_size)
+    ]
+
+
+def whole(index: BatchIndex) -> Part:
+    """An index with its part said: all of it, where there is none."""
+    return index if isinstance(index, Part) else Part(index[0], index[1], 0, len(index[1]))
 
 
 def seed_of(*numbers: int) -> int:

@@ -1,23 +1,37 @@
 """A frozen backbone sees each photo once (its mirror image too, where flips are wanted); the head learns from that.
 
+What it saw is kept in DATA/cache, so that trainings that differ in how the head learns, as those of `tune` do, look at
+no photo again.
+
 Shapes: features_nvf float32 [N, V, F], the views of a photo beside each other.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from bintally.artifacts import atomic_write, code_fingerprint, fingerprint, one_at_a_time
 from bintally.errors import BackboneError
 from bintally.progress import Progress
 from bintally.training.cache import PhotoCache
-from bintally.training.dataset import BatchIndex
+from bintally.training.dataset import BatchIndex, whole
 from bintally.training.network import CountNetwork
 
 BATCH = 32
+CODE: Final = (
+    "counting/decode.py",
+    "photos.py",
+    *(f"training/{name}.py" for name in ("cache", "features", "network")),
+)
+"""What decides features, beside weights and photos."""
 
 
 class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -31,8 +45,9 @@ class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels_n)
 
     def __getitem__(self, index: BatchIndex) -> tuple[Tensor, Tensor]:
-        seed, chosen = index
-        views = np.random.default_rng(seed).random(len(chosen)) < self._flip
+        seed, photos, first, stop = whole(index)
+        views = (np.random.default_rng(seed).random(len(photos)) < self._flip)[first:stop]
+        chosen = photos[first:stop]
         return self.features_nvf[chosen, torch.from_numpy(views.astype(np.int64))], torch.from_numpy(
             self.labels_n[chosen]
         )
@@ -103,3 +118,55 @@ def compute_features(
             task.advance(len(pixels_nchw))
     network.cpu()
     return torch.cat(parts)
+
+
+def kept_features(
+    network: CountNetwork,
+    data: Path,
+    table: pl.DataFrame,
+    *,
+    px: int,
+    mirrored: bool,
+    bf16: bool,
+    progress: Progress,
+) -> Tensor:
+    """`compute_features` of the photos of `table` (rows of `data`'s manifest) at `px`, computed once for all trainings.
+
+    They are found by the weights, the photos and all that decides the computation but the number of threads, which may
+    change their last bits: trainings that find the same file learn from the same bits.
+    """
+    digests = table["sha256"].to_list()
+    decided = {
+        "photos": digests,
+        "px": px,
+        "mirrored": mirrored,
+        "bf16": bf16,
+        "network": body_digest(network),
+        "torch": torch.__version__,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+    }
+    which = f"features-{px}px-{fingerprint(decided)[:16]}"
+    target = data / "cache" / f"{which}-{code_fingerprint(CODE)[:8]}.npy"
+    if not target.is_file():
+        with one_at_a_time(target):
+            if not target.is_file():  # another process may just have made it
+                for outdated in target.parent.glob(f"{which}-*.npy"):  # by older code
+                    outdated.unlink()
+                photos = PhotoCache.build(data, table, px=px, progress=progress)
+                features_nvf = compute_features(
+                    network, photos, digests, mirrored=mirrored, bf16=bf16, progress=progress
+                )
+                with atomic_write(target) as file:
+                    np.save(file, features_nvf.numpy(), allow_pickle=False)
+    return torch.from_numpy(np.load(target, allow_pickle=False))
+
+
+def body_digest(network: CountNetwork) -> str:
+    """Hex SHA-256 of all that features come from: architecture, weights, norms and colours, but not the heads."""
+    heads = {id(tensor) for head in network.heads() for tensor in head.state_dict(keep_vars=True).values()}
+    digest = hashlib.sha256(str(network.backbone.pretrained_cfg.get("architecture")).encode())
+    for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()]):
+        if id(tensor) not in heads:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

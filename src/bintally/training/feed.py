@@ -14,7 +14,7 @@ from bintally.training.beside import BesideLoss, ValPairs
 from bintally.training.bins import BinDataset, BinViews
 from bintally.training.cache import PhotoCache
 from bintally.training.dataset import EpochBatches, PhotoDataset, augmentation, labels_of
-from bintally.training.features import FeatureDataset, FeatureHead, compute_features, linear_head
+from bintally.training.features import FeatureDataset, FeatureHead, kept_features, linear_head
 from bintally.training.loop import uses_bf16
 from bintally.training.mixing import Mixing
 from bintally.training.network import CountNetwork, frozen_norms
@@ -66,10 +66,11 @@ def _features(plan: Plan, network: CountNetwork, progress: Progress) -> Feed:
 
 
 def _feature_set(plan: Plan, network: CountNetwork, table: Any, flip: float, progress: Progress) -> FeatureDataset:
-    features_nvf = compute_features(
+    features_nvf = kept_features(
         network,
-        PhotoCache.build(plan.data, table, px=plan.recipe.input.px, progress=progress),
-        table["sha256"].to_list(),
+        plan.data,
+        table,
+        px=plan.recipe.input.px,
         mirrored=flip > 0,
         bf16=uses_bf16(plan.recipe.loop.precision),
         progress=progress,

@@ -4,28 +4,34 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save
 
 from bintally.artifacts import write_bytes
 from bintally.errors import CheckpointError, TrainingError
 from bintally.progress import Progress, Task
+from bintally.training import ranks
 from bintally.training.module import CountModule
 from bintally.training.recipe import LoopSettings
+from bintally.training.told import keep_told
 from bintally.training.watch import LossWatch
 
 LAST: Final = "last.ckpt"
 BEST: Final = "best.safetensors"
 OF_COUNTS: Final = ("accuracy", "log_loss", "rmse")
 HIGHER_IS_BETTER: Final = frozenset({"accuracy"})
+
+_CLOCK_STEPS: Final = 10  # processes that train together agree on the time so often
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -84,31 +90,32 @@ class Keeper(Callback):
             "history": self.history,
             "losses": self._watch.epoch,
             "stopped": self.stopped,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "rng": ranks.gathered(torch.get_rng_state()),
+            "cuda_rng": ranks.gathered(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where `state_dict` was saved."""
         self.best, self.history, self.stopped = state_dict["best"], state_dict["history"], state_dict["stopped"]
         self._watch.epoch = state_dict["losses"]
-        self._rng, self._cuda_rng = state_dict["rng"], state_dict["cuda_rng"]
+        self._rng, self._cuda_rng = state_dict["rng"], state_dict["cuda_rng"]  # by rank
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Puts the random state back: after everything that might have drawn from it."""
-        if hasattr(self, "_rng"):
-            torch.set_rng_state(self._rng)
-            if torch.cuda.device_count() == len(self._cuda_rng) > 0:
-                torch.cuda.set_rng_state_all(self._cuda_rng)
+        if hasattr(self, "_rng") and len(self._rng) == ranks.world():  # else: as many as were never before
+            torch.set_rng_state(self._rng[ranks.rank()])
+            devices = self._cuda_rng[ranks.rank()]
+            if torch.cuda.device_count() == len(devices) > 0:
+                torch.cuda.set_rng_state_all(devices)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves the last state every `checkpoint_minutes`, but not between an epoch's last batch and its validation."""
-        self._watch.add(trainer.global_step - 1, outputs["loss"])
+        self._watch.add(trainer.global_step - 1, ranks.mean(outputs["loss"]))
         if batch_idx + 1 == trainer.num_training_batches:
             self._watch.settle()  # before val judges what may be nonsense
-        elif time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes:
+        elif self._save_is_due(trainer.global_step):
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -133,8 +140,11 @@ class Keeper(Callback):
         score = self._sign * figures[self._settings.monitor]
         if not self.best or score > self._sign * self.best[self._settings.monitor]:
             self.best = row
-            judged = cast(CountModule, pl_module).judged
-            weights = {name: value.contiguous() for name, value in judged.state_dict().items()}
+            module = cast(CountModule, pl_module)
+            if not ranks.is_first():
+                return
+            weights = {name: value.contiguous() for name, value in module.judged.state_dict().items()}
+            keep_told(self._folder, module.told_nk)
             write_bytes(self._folder / BEST, save(weights))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -143,8 +153,15 @@ class Keeper(Callback):
         Lightning's EarlyStopping decides only after this hook, so that what is saved would not know of it.
         """
         waited = len(self.history) - int(self.best["epoch"])
-        self.stopped = trainer.should_stop = 0 < self._settings.patience <= waited
+        no_better = 0 < self._settings.patience <= waited
+        self.stopped = trainer.should_stop = trainer.should_stop or no_better  # a rule may have asked for it
         self._save(trainer)
+
+    def _save_is_due(self, step: int) -> bool:
+        """Whether `checkpoint_minutes` have gone by: by the first process's clock, which is asked now and then."""
+        if ranks.world() > 1 and step % _CLOCK_STEPS:
+            return False
+        return ranks.of_first(time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes)
 
     def _save(self, trainer: pl.Trainer) -> None:
         self._watch.settle()
@@ -163,7 +180,7 @@ class Reporting(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """One more batch."""
-        self._task.advance(len(batch[1]))
+        self._task.advance(len(batch[1]) * ranks.world())
         loss = "" if self._watch.smooth is None else f", loss {self._watch.smooth:.3f}"
         self._task.note(f"epoch {trainer.current_epoch + 1}{loss}{self._judged}")
 
@@ -190,8 +207,12 @@ def fit(
     clip_norm: float,
     progress: Progress,
     task: Task,
+    callbacks: Sequence[Callback] = (),
+    watch: LossWatch | None = None,
 ) -> tuple[Keeper, int]:
     """Trains until done or stopped early, going on from `folder`'s last checkpoint if there is one.
+
+    `watch` fetches the losses, and tells them to whoever listens to it.
 
     Returns the keeper (history, best epoch) and the step it resumed from.
 
@@ -199,9 +220,9 @@ def fit(
         CheckpointError: the last checkpoint is truncated.
         TrainingError: the loss became NaN.
     """
-    watch = LossWatch()
+    watch = watch or LossWatch()
     keeper = Keeper(folder, settings, watch)
-    callbacks: list[Callback] = [keeper, Reporting(progress, task, watch, keeper)]  # in this order: figures first
+    ours = [keeper, Reporting(progress, task, watch, keeper)]  # in this order: figures first
     last = folder / LAST
     done = 0
     if last.is_file():
@@ -219,9 +240,9 @@ def fit(
         trainer = pl.Trainer(
             max_epochs=settings.epochs,
             accelerator="auto",
-            devices=1,
+            **_strategy(),
             precision="bf16-mixed" if uses_bf16(settings.precision) else "32-true",
-            callbacks=callbacks,
+            callbacks=[*ours, *callbacks],
             plugins=[AtomicCheckpoints()],
             gradient_clip_val=clip_norm or None,
             benchmark=torch.cuda.is_available(),
@@ -237,6 +258,16 @@ def fit(
         except SystemExit:  # Lightning turns Ctrl-C into exit(1); the command line wants Ctrl-C
             raise KeyboardInterrupt from None
     return keeper, done
+
+
+def _strategy() -> dict[str, Any]:
+    """How Lightning is to work with the processes that are there."""
+    if ranks.world() == 1:
+        return {"devices": 1}
+    devices = ranks.local_devices()
+    # Whoever started the processes has told all of torchrun's variables.
+    strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment())
+    return {"devices": devices, "num_nodes": ranks.world() // devices, "strategy": strategy}
 
 
 def uses_bf16(precision: str) -> bool:

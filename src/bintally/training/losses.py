@@ -8,6 +8,8 @@ evidence_pd, log_prior_pd float [P, 2D+1], changes_p int64 [P], their columns.
 import torch
 from torch import Tensor
 
+from bintally.training import ranks
+
 
 def neighbour_targets(classes: int, neighbour: float) -> Tensor:
     """Target distributions [K, K]: `neighbour` to each count beside, the rest to the count; at the ends it stays there.
@@ -49,7 +51,7 @@ class CountLoss(torch.nn.Module):
     def forward(
         self, logits_nk: Tensor, labels: Tensor, teacher_nk: Tensor | None = None, photo_weights_n: Tensor | None = None
     ) -> Tensor:
-        """Mean loss of the batch, a scalar."""
+        """Mean loss of the batch, a scalar; of a part of it, what makes the mean over all processes that."""
         logits_nk = logits_nk.float()
         if labels.ndim == 1:
             targets_nk, weights_n = self.targets_kk[labels], self.class_weights_k[labels]
@@ -62,7 +64,8 @@ class CountLoss(torch.nn.Module):
             losses_n = torch.lerp(losses_n, followed_n, self._teacher_weight)
         if photo_weights_n is not None:
             weights_n = weights_n * photo_weights_n
-        return (losses_n * weights_n).sum() / weights_n.sum()
+        # Where several processes share a batch, the mean of their losses is then the whole batch's.
+        return (losses_n * weights_n).sum() / ranks.mean(weights_n.sum())
 
 
 def change_loss(evidence_pd: Tensor, log_prior_pd: Tensor, changes_p: Tensor, weights_p: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bintally.counting import metrics
 from bintally.errors import TrainingError
+from bintally.training import ranks
 from bintally.training.averaging import AveragedNetwork
 from bintally.training.beside import BesideLoss
 from bintally.training.network import CountNetwork
@@ -90,6 +91,7 @@ class CountModule(pl.LightningModule):
         self._replayed, self._beside = replayed, beside
         self.averaged = AveragedNetwork(network, average) if average else None
         self._seen = _Seen()
+        self.told_nk: NDArray[np.float64] = np.empty((0, 0))  # of val's photos, by the last pass over them
 
     @property
     def judged(self) -> nn.Module:
@@ -142,6 +144,10 @@ class CountModule(pl.LightningModule):
         if self.averaged is not None:
             self.averaged.follow(self.network, step)
 
+    def on_validation_epoch_start(self) -> None:
+        """All processes judge the same network."""
+        ranks.share_buffers(self.judged)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Remembers what the network said of one batch."""
         pixels_nchw, labels_n = batch
@@ -157,9 +163,11 @@ class CountModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Figures over all of val."""
         seen, self._seen = self._seen, _Seen()
-        logits_nk, labels_n = torch.cat(seen.logits).cpu().numpy(), torch.cat(seen.labels).cpu().numpy()
+        logits_nk = ranks.all_parts(torch.cat(seen.logits).cpu().numpy())
+        labels_n = ranks.all_parts(torch.cat(seen.labels).cpu().numpy())
         if not np.isfinite(logits_nk).all():
             raise TrainingError("The network's answers on val became NaN or infinite.", hint=ADVICE)
+        self.told_nk = self._target.probabilities(logits_nk)
         figures = self._target.figures(logits_nk, labels_n)
         if seen.maps and self._beside is not None:
             figures |= self._beside.figures(cast(CountNetwork, self.judged), torch.cat(seen.maps))

@@ -152,6 +152,8 @@ def training_state(recipe: Recipe) -> dict[str, Any]:
     state = recipe.model_dump(mode="json", include=_DECIDING)
     for name in ("workers", "checkpoint_minutes"):
         del state["loop"][name]
+    if recipe.diagnose.action == "stop":  # else rules only watch
+        state["diagnose"] = recipe.diagnose.model_dump(mode="json")
     return state | {
         "asked": recipe.asked_keys,  # the epoch that is kept is judged on these, for this mix
         "prior": recipe.export.prior,

@@ -12,6 +12,9 @@ from bintally.data.check import CheckSettings
 from bintally.data.fetch import FetchSettings
 from bintally.data.split import SplitSettings
 from bintally.records import COUNT_KEYS, parse_counts
+from bintally.training.diagnose.settings import DiagnoseSettings
+from bintally.training.profile.settings import ProfileSettings
+from bintally.training.tune.settings import TuneSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -237,7 +240,10 @@ class Recipe(Config):
     optimizer: OptimizerSettings = OptimizerSettings()
     loop: LoopSettings = LoopSettings()
     export: ExportSettings = ExportSettings()
+    diagnose: DiagnoseSettings = DiagnoseSettings()
+    profile: ProfileSettings = ProfileSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    tune: TuneSettings = TuneSettings()
 
     @field_validator("counts")
     @classmethod

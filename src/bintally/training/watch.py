@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -19,6 +20,7 @@ class LossWatch:
     def __init__(self) -> None:
         self.epoch: list[float] = []
         self.smooth: float | None = None
+        self.listeners: list[Callable[[int, float], None]] = []  # told each step's loss, nonsense too
         self._waiting: list[tuple[int, Tensor]] = []
         self._settled_at = time.monotonic()
 
@@ -41,6 +43,8 @@ class LossWatch:
         waiting, self._waiting = self._waiting, []
         losses = torch.stack([loss for _, loss in waiting]).tolist() if waiting else []
         for (step, _), loss in zip(waiting, losses, strict=True):
+            for listener in self.listeners:
+                listener(step, loss)
             if not math.isfinite(loss):
                 raise TrainingError(f"The loss became {loss} at step {step}.", hint=ADVICE)
             self.epoch.append(loss)

@@ -1,0 +1,75 @@
+"""One network trained by processes that Ray places, on a real cluster of two nodes (two raylets on this machine)."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed (pip install 'bintally[ray]')")
+
+from bintally.errors import TrainingError, UsageError
+from bintally.training.run import train
+from tests.training.test_several_processes import LAST, _furthest, _recipe
+
+WORKER = "RayTrainWorker"
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # of a default of its own
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Its address, in the environment too, as on a machine of a cluster."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes.add_node(num_cpus=1)
+    before = dict(os.environ)
+    os.environ["RAY_ADDRESS"] = nodes.address
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    yield nodes.address
+    os.environ.clear()
+    os.environ.update(before)
+    nodes.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _kill_one_when(begun: Path, killed: list[int]) -> None:
+    deadline = time.monotonic() + 200
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    for process in psutil.process_iter(["cmdline"]):
+        if any(WORKER in word for word in process.info["cmdline"] or ()):
+            process.kill()
+            killed.append(process.pid)
+            return
+
+
+def test_a_killed_worker_is_started_again_and_weights_are_those_of_one_process(
+    data: Path, tmp_path: Path, cluster: str
+) -> None:
+    out, killed = tmp_path / "ray", list[int]()
+    killer = threading.Thread(target=_kill_one_when, args=(out / LAST, killed), daemon=True)
+    killer.start()
+    report = train(
+        recipe=_recipe(), data=data, out=out, threads=1, processes={"devices": 2, "on": "ray", "restarts": 2}
+    )
+    killer.join()
+    assert killed
+    assert report.resumed_at_step > 0
+    train(recipe=_recipe(), data=data, out=tmp_path / "one", threads=1)
+    assert _furthest(tmp_path / "one", out) < 1e-5
+
+
+def test_what_a_worker_has_to_say_comes_back(data: Path, tmp_path: Path, cluster: str) -> None:
+    recipe = _recipe(loop={"epochs": 1, "batch_size": 15})
+    with pytest.raises(TrainingError, match=r"Batches of 15 can't be shared evenly by 2 processes.*a multiple"):
+        train(recipe=recipe, data=data, out=tmp_path / "run", threads=1, processes={"devices": 2, "on": "ray"})
+
+
+def test_no_cluster_is_told(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no Ray cluster at ray://127\.0\.0\.1:1.*ray start"):
+        train(recipe=_recipe(), data=data, out=tmp_path / "run", processes={"on": "ray://127.0.0.1:1"})
