@@ -85,8 +85,7 @@ def read_facts(run: Path, *, now: float | None = None) -> RunFacts:
     if not any((run / name).exists() for name in (RUN, LOG, "identity")):
         raise CheckpointError(f"{run} is no run.", hint="Name the folder that `bintally train --out` wrote.")
     report, steps, settings = _report(run), read_steps(run), _settings(run)
-    asked = any(setting.key == "diagnose.rules" and setting.value != "none" for setting in settings)
-    watched = (log / FINDINGS).is_file() or (asked and bool(steps))  # without a finding, there is no file
+    watched = (log / FINDINGS).is_file()
     return RunFacts(
         folder=run,
         state=_state(log, report, time.time() if now is None else now),

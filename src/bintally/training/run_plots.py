@@ -121,7 +121,7 @@ def timeline_plot(steps: Sequence[StepRow]) -> Markup | None:
 
 def system_plot(rows: Sequence[SystemRow]) -> Markup | None:
     """How busy and how full the machine was, in percent, over minutes of training."""
-    if len(rows) < 2:
+    if not rows:
         return None
     minutes = _minutes(rows)
     gpus = len(rows[0].gpu_percent)

@@ -254,7 +254,7 @@ def test_a_class_with_few_photos() -> None:
     finding = found(watched.findings, "ClassImbalance")
     assert finding.tensor == "class 3"
     assert finding.value > finding.threshold == 10
-    assert finding.step <= 20
+    assert finding.step <= 60
 
 
 def test_a_class_that_is_mistaken_because_it_is_rare() -> None:
@@ -282,7 +282,7 @@ def test_pixels_nobody_normalised() -> None:
         for _ in range(20):
             w.step(loss=1.0, inputs=pixels_nchw)
     finding = found(w.findings, "CheckInputImages")
-    assert finding.step == 15  # 512 photos
+    assert finding.step == 19  # 320 photos at 10 looks, judged at the end
     assert finding.value == pytest.approx(float(pixels_nchw.float().mean((0, 2, 3)).max()), rel=1e-4)
 
 

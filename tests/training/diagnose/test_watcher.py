@@ -60,11 +60,11 @@ def _hooks(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     return of_model + len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks)
 
 
-def test_it_looks_at_the_first_20_steps_and_then_at_every_10th() -> None:
+def test_it_looks_at_the_first_10_steps_and_then_at_every_10th() -> None:
     with watch(nn.Linear(1, 1), rules=[Spy()]) as w:
         for _ in range(61):
             w.step(loss=0.0)
-    assert looked == [*range(20), 20, 30, 40, 50, 60]
+    assert looked == [*range(10), 10, 20, 30, 40, 50, 60]
 
 
 def test_it_looks_as_often_as_it_is_told() -> None:
@@ -76,19 +76,19 @@ def test_it_looks_as_often_as_it_is_told() -> None:
         watch(nn.Linear(1, 1), every=0)
 
 
-def test_from_step_200_on_it_looks_less_often_where_steps_cost_next_to_nothing() -> None:
+def test_from_step_50_on_it_looks_less_often_where_steps_cost_next_to_nothing() -> None:
     with watch(network(), rules="all") as w:
         w._rules.append(Spy())
         for _ in range(2000):
             w.step(loss=1.0)
-    looks = [step for step in looked if step >= 200]
+    looks = [step for step in looked if step >= 50]
     assert len(looks) < 40
-    assert looked[:39] == [*range(20), *range(20, 210, 10)]
+    assert looked[:15] == [*range(10), *range(10, 60, 10)]
     with watch(network(), rules="all", action="stop") as w:  # may not depend on the clock
         w._rules.append(Spy())
         for _ in range(300):
             w.step(loss=1.0)
-    assert looked == [*range(20), *range(20, 300, 10)]
+    assert looked == [*range(10), *range(10, 300, 10)]
 
 
 @pytest.mark.parametrize("raised", [None, ValueError])

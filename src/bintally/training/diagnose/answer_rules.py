@@ -12,6 +12,9 @@ from bintally.training.diagnose.finding import Finding
 from bintally.training.diagnose.rule import Figures, Rule, Source
 from bintally.training.diagnose.seen import Mode, Sight, pure_labels
 
+_FEW_PHOTOS: Final = 100
+"""Of fewer photos than these, nothing is said."""
+
 _TRAIN_PAIRS: Final = 500
 """Answers of train that make a confusion matrix where there is no validation."""
 
@@ -46,6 +49,7 @@ class ClassImbalance(Rule):
 
     def __post_init__(self) -> None:
         self._classes: int = 0
+        self._all_seen: bool = False
         self._labels: list[NDArray[np.int64]] = []
         self._predictions: list[NDArray[np.int64]] = []
 
@@ -65,8 +69,15 @@ class ClassImbalance(Rule):
             labels_n, predictions_n = _split(values)
             self._labels.append(labels_n)
             self._predictions.append(predictions_n)
-        if sum(map(len, self._labels)) < self.samples:
-            return None
+        return None if sum(map(len, self._labels)) < self.samples else self._judged(step)
+
+    def finish(self, step: int, weights: Mapping[str, Tensor]) -> list[Finding] | None:
+        """Judges a training of fewer photos."""
+        self._all_seen = self._all_seen or sum(map(len, self._labels)) < _FEW_PHOTOS
+        return None if self._all_seen else self._judged(step)
+
+    def _judged(self, step: int) -> list[Finding]:
+        self._all_seen = True
         labels_n, predictions_n = np.concatenate(self._labels), np.concatenate(self._predictions)
         self._labels, self._predictions = [], []
         sizes_k = np.bincount(labels_n, minlength=self._classes)
@@ -203,8 +214,15 @@ class CheckInputImages(Rule):
         for photos, means in figures.items():
             self._sums = int(photos) * np.array(means) + (0.0 if self._sums is None else self._sums)
             self._seen += int(photos)
-        if self._sums is None or self._seen < self.threshold_samples:
-            return None
+        return None if self._seen < self.threshold_samples else self._judged(step)
+
+    def finish(self, step: int, weights: Mapping[str, Tensor]) -> list[Finding] | None:
+        """Judges a training of fewer photos."""
+        return self._judged(step) if _FEW_PHOTOS <= self._seen < self.threshold_samples else None
+
+    def _judged(self, step: int) -> list[Finding]:
+        if self._sums is None:
+            return []
         means_c = self._sums / self._seen
         worst = int(np.abs(means_c).argmax())
         value = float(abs(means_c[worst]))

@@ -46,6 +46,7 @@ class Diagnose(Callback):
         self._loss: Tensor | None = None
         self._judged: nn.Module | None = None
         self._told: set[tuple[str, str]] = set()
+        self._said: tuple[str, int] | None = None
 
     @property
     def findings(self) -> list[Finding]:
@@ -117,6 +118,8 @@ class Diagnose(Callback):
         self._told = {(finding.rule, finding.tensor) for finding in earlier}
         if self._path.exists():
             write_bytes(self._path, b"".join(msgspec.json.encode(finding) + b"\n" for finding in earlier))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch()  # watched, and nothing found yet
         network = module.network
         assert isinstance(network, nn.Module)  # noqa: S101 - CountModule's; Lightning types attributes loosely
         self._judged = module.judged if isinstance(module, CountModule) else network
@@ -168,7 +171,9 @@ class Diagnose(Callback):
             self._stream.flush()  # a training that stalls or dies leaves it
         except OSError as error:
             self._progress.say(f"{self._path} can't be written: {error}.")
-        self._progress.say(f"  {finding.rule} at step {finding.step}: {finding.message} {finding.advice}")
+        if self._said != (finding.rule, finding.step):  # where a whole network is ill, one of its tensors will do
+            self._progress.say(f"  {finding.rule} at step {finding.step}: {finding.message} {finding.advice}")
+        self._said = finding.rule, finding.step
 
 
 def _as_seen(module: pl.LightningModule, inputs: Tensor) -> Tensor:

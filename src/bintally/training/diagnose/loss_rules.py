@@ -2,8 +2,11 @@
 
 from array import array
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
+
+from torch import Tensor
 
 from bintally.training.diagnose.finding import Finding
 from bintally.training.diagnose.rule import Rule, Source
@@ -11,6 +14,11 @@ from bintally.training.diagnose.seen import Mode
 
 _BLOCKS: Final = 8
 """Before so many times `num_steps`, chance and warm-up still hide whether a loss falls."""
+
+_FEW: Final = 3
+"""Trainings of fewer times `num_steps` are not judged at all."""
+
+_STUCK: Final = "See whether labels belong to their photos and whether weights change; try rates 10 times up and down."
 
 
 @dataclass(kw_only=True)
@@ -21,9 +29,10 @@ class LossNotDecreasing(Rule):
     single batches is a toss-up. Here, every `num_steps` steps from the 80th on, the later half of the train losses is
     compared with the earlier: ill is a fall that is not `diff_percent` beyond what one standard error explains. (The
     first quarter is left out: what a network learns first is how often each label comes, and that can be learnt from
-    wrong ones.) And the last `num_steps` losses with those before: ill is a rise of `increase_threshold_percent` and of
-    3 standard errors, or one that lifts each of them above all before. A validation's loss is no batch's: as in the
-    original, it is compared with the one `num_steps` or more steps ago.
+    wrong ones.) Where the training is over before, it is judged at its end. And the last `num_steps` losses with those
+    before: ill is a rise of `increase_threshold_percent` and of 3 standard errors, or one that lifts each of them above
+    all before; and losses that hardly differ, but do not fall. A validation's loss is no batch's: as in the original,
+    it is compared with the one `num_steps` or more steps ago.
     """
 
     num_steps: int = 10
@@ -51,10 +60,15 @@ class LossNotDecreasing(Rule):
         heard = len(self._sums) - 1
         if heard % self.num_steps or heard < 2 * self.num_steps:
             return None
-        risen = self._risen(step, heard)
-        if risen or heard < _BLOCKS * self.num_steps:
-            return risen
+        found = self._risen(step, heard) or self._flat(step, heard)
+        if found or heard < _BLOCKS * self.num_steps:
+            return found
         return self._stuck(step, heard)
+
+    def finish(self, step: int, weights: Mapping[str, Tensor]) -> list[Finding] | None:
+        """Judges a training that was too short to be judged on its way."""
+        heard = len(self._sums) - 1
+        return self._stuck(step, heard) if _FEW * self.num_steps <= heard < _BLOCKS * self.num_steps else None
 
     def _risen(self, step: int, heard: int) -> list[Finding]:
         steps = self.num_steps
@@ -68,6 +82,17 @@ class LossNotDecreasing(Rule):
         told = f"The loss rises: {now:.4g} over the last {steps} steps, {before:.4g} over those before."
         return [self.found(step, "train loss", now, limit, told, "Lower the learning rate, or warm it up.")]
 
+    def _flat(self, step: int, heard: int) -> list[Finding]:
+        """Losses of the same photos, say: chance explains less than `diff_percent`, so no long look is needed."""
+        steps, share = self.num_steps, self.diff_percent / 100
+        before, noise_before = self._mean(heard - 2 * steps, heard - steps)
+        now, noise = self._mean(heard - steps, heard)
+        limit = before - abs(before) * share
+        if not (now > limit and 3 * (noise**2 + noise_before**2) ** 0.5 < abs(before) * share):
+            return []
+        told = f"The loss stands still: {now:.6g} over the last {steps} steps, {before:.6g} over those before."
+        return [self.found(step, "train loss", now, limit, told, _STUCK)]
+
     def _stuck(self, step: int, heard: int) -> list[Finding]:
         start, middle = heard // 4, heard // 4 + 3 * heard // 8
         before, noise_before = self._mean(start, middle)
@@ -76,8 +101,7 @@ class LossNotDecreasing(Rule):
         if not now > limit:
             return []
         told = f"The loss does not fall: {now:.4g} over the last {heard - middle} steps, {before:.4g} before."
-        advice = "See whether labels belong to their photos and whether weights change; try rates 10 times up and down."
-        return [self.found(step, "train loss", now, limit, told, advice)]
+        return [self.found(step, "train loss", now, limit, told, _STUCK)]
 
     def _mean(self, start: int, end: int) -> tuple[float, float]:
         """The mean of some losses, and its standard error."""

@@ -9,7 +9,7 @@
                 break
     print(w.findings)
 
-When it looks: at losses always; at tensors in each of the first 20 steps and then in every 10th. From step 200 on the
+When it looks: at losses always; at tensors in each of the first 10 steps and then in every 10th. From step 50 on the
 interval doubles whenever looking has taken more than 3% of the time since it was last set.
 """
 
@@ -34,9 +34,9 @@ from bintally.training.diagnose.seen import Mode, Sight, plain_loss
 from bintally.training.diagnose.stall import StallWatch
 from bintally.training.diagnose.taps import Taps
 
-FIRST: Final = 20
+FIRST: Final = 10
 EVERY: Final = 10
-SETTLED: Final = 200
+SETTLED: Final = 50
 SHARE: Final = 0.03
 LOSSES_S: Final = 1.0
 """Losses wait on the device no longer than this."""

@@ -40,7 +40,9 @@ class SystemSampler:
 
     def _run(self) -> None:
         machine = Machine()
-        while not self._done.wait(self._every_s):
+        done = False
+        while not done:  # a last look at the end, however short the training was
+            done = self._done.wait(self._every_s)
             self._stream.write(machine.look())
             self._stream.flush()
 
