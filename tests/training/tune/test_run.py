@@ -295,6 +295,42 @@ def test_a_killed_tune_goes_on_and_no_child_outlives_it(data: Path, tmp_path: Pa
     assert figures == {number: (row.parameters, row.objective, row.epochs) for number, row in rows.items()}
 
 
+_STUCK = """
+import sys, threading
+from pathlib import Path
+from bintally.training.tune.run import tune
+from bintally.training.tune.trial import TrialEnd
+from tests.training.tune.recipes import tuned_recipe
+
+class Stuck:
+    closed = threading.Event()
+    def run(self, spec, epoch_seen, *, deadline=None):
+        print("trains", flush=True)
+        self.closed.wait()
+        return TrialEnd(number=spec.number, status="stopped", best={}, history=[], seconds=0.0)
+    def close(self):
+        self.closed.set()
+
+tune(recipe=tuned_recipe({"trials": 1}), data=Path(sys.argv[1]), out=Path(sys.argv[2]), runner=Stuck())
+"""
+
+
+def test_ctrl_c_does_not_wait_for_a_trial(data: Path, tmp_path: Path) -> None:
+    """It once did: polars, imported anywhere, lets a wait without end go on after the signal."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", _STUCK, str(data), str(tmp_path)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "trains\n"
+        time.sleep(0.5)  # its main thread waits
+        parent.send_signal(signal.SIGINT)
+        try:
+            _, errors = parent.communicate(timeout=20)
+        finally:
+            parent.kill()
+    assert "KeyboardInterrupt" in errors
+
+
 def _storage(out: Path) -> optuna.storages.BaseStorage:
     from optuna.storages.journal import JournalFileBackend
 

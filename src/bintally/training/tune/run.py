@@ -163,9 +163,11 @@ class _Tuning:
         """Runs all trials; what goes wrong here, or Ctrl-C, stops those under way."""
         with ThreadPoolExecutor(parallel) as pool:
             try:
-                work = [pool.submit(self._work, runner) for _ in range(parallel)]
-                for part in wait(work, return_when=FIRST_EXCEPTION).done:
-                    part.result()
+                work = {pool.submit(self._work, runner) for _ in range(parallel)}
+                while work:  # polars has Ctrl-C take up a wait again: only between short ones does it come through
+                    done, work = wait(work, timeout=0.5, return_when=FIRST_EXCEPTION)
+                    for part in done:
+                        part.result()
             except BaseException:
                 runner.close()
                 raise

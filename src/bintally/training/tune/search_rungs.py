@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
@@ -105,8 +105,10 @@ class Climb:
         deadline = time.time() + until() - self._clock.used()
         with ThreadPoolExecutor(self._parallel) as pool:
             try:
-                for row in pool.map(lambda row: self._train(row, deadline), self._planned(number)):
-                    self._say(row)
+                for trial in [pool.submit(self._train, row, deadline) for row in self._planned(number)]:
+                    while not trial.done():  # polars has Ctrl-C take up a wait again: it comes through between two
+                        wait([trial], timeout=0.5)
+                    self._say(trial.result())
             except BaseException:  # Ctrl-C: the pool would wait for trials under way
                 self._runner.close()
                 raise
