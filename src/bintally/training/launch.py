@@ -23,6 +23,8 @@ from bintally.errors import BintallyError, ConfigError, TrainingError
 from bintally.progress import Progress, Task
 
 _ERRORS: Final = "BINTALLY_TRAINING_ERRORS"  # the folder where a process says what went wrong
+_OWN_STORE: Final = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""Processes that are started again must not meet where those before them did (pytorch/pytorch#135712)."""
 _SHOWN_LINES: Final = 40
 GO_ON: Final = "Run the same command again to go on from the last checkpoint."
 
@@ -69,7 +71,7 @@ def launch(module: str, config: Config, processes: Processes, progress: Progress
                 [*torchrun, "-m", module, str(folder / "config.json")],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, _ERRORS: name},
+                env={**os.environ, **_OWN_STORE, _ERRORS: name},
                 text=True,
             ) as child,
         ):
@@ -101,7 +103,10 @@ def _torchrun(processes: Processes) -> list[str]:
 
 
 def _what_went_wrong(folder: Path) -> BintallyError:
-    for said in sorted(folder.glob("error-*.json"), key=lambda word: word.stat().st_mtime_ns):  # the others follow it
+    words = list(folder.glob("error-*.json"))
+    last_start = max((word.name.split("-")[1] for word in words), default="")
+    own = [word for word in words if word.name.split("-")[1] == last_start]
+    for said in sorted(own, key=lambda word: word.stat().st_mtime_ns):  # the first: the others follow from it
         kind, message, hint = json.loads(said.read_text())
         error: BintallyError = getattr(errors, kind)(message, hint=hint)
         return error
@@ -204,5 +209,6 @@ def as_one_of_several(work: Callable[[dict[str, Any], Progress], None]) -> None:
 
 
 def _leave_word(kind: str, message: str, hint: str) -> None:
-    word = Path(os.environ[_ERRORS], f"error-{os.environ.get('RANK', '0')}.json")
+    start, rank = (int(os.environ.get(name, "0")) for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
+    word = Path(os.environ[_ERRORS], f"error-{start:04d}-{rank}.json")
     word.write_text(json.dumps([kind, message, hint]))

@@ -286,6 +286,7 @@ IGNORED: Final = (
     "GPU available but not used",
     "LeafSpec",  # a deprecation between Lightning and torch
     "in eval mode",  # frozen norms are, on purpose
+    "It is recommended to use `self.log",  # val's figures are the same in all processes
     "not resumable",  # `EpochBatches` goes on where it was, without any state
     "multi-threaded, use of fork",  # Python 3.12: loader processes compute with one thread and never touch the GPU
 )

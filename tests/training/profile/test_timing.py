@@ -47,7 +47,12 @@ def test_rows_sum_to_the_trainings_time_and_parts_to_no_more_than_their_phase(tm
     assert ends == sorted(ends)
 
 
-@given(st.dictionaries(st.sampled_from([*PHASES, "other:gc", "other:callback X", "logging:K"]), st.floats(0, 9)))
+@given(
+    st.dictionaries(
+        st.sampled_from([*PHASES, "other:gc", "other:callback X", "logging:K"]),
+        st.floats(0, 9).map(lambda s: round(s, 4)),
+    )
+)
 def test_totals_hold_every_name_and_small_parts_are_not_told(seconds: dict[str, float]) -> None:
     told = with_totals(seconds)
     assert _whole(told) == pytest.approx(sum(seconds.values()), abs=1e-5)
