@@ -37,6 +37,13 @@ def test_counting_loads_only_what_it_needs() -> None:
     assert not loaded & {"rich", "typer", "onnx"}
 
 
+def test_training_needs_no_more_than_torch_timm_and_lightning_beside_the_base() -> None:
+    """On a cluster's own image, what only tuning, profiling or another machine needs may be missing."""
+    loaded = _loaded_by("import bintally.training.run")
+    assert "lightning" in loaded
+    assert not loaded & {"psutil", "tomli_w", "optuna", "ray", "mlflow", "onnx", "onnxscript"}
+
+
 def test_every_name_of_the_package_has_a_home() -> None:
     assert sorted(bintally.__all__) == sorted(["__version__", *bintally._HOMES])
     for name, home in bintally._HOMES.items():

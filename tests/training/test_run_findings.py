@@ -98,3 +98,15 @@ def test_no_better_than_blind_is_a_finding_of_its_own() -> None:
     found = blind_baseline({"accuracy": 0.29}, 0.3, 9)
     assert found is not None
     assert ranked([found])[0].kind == "It does not learn"
+
+
+def test_a_loss_that_fell_after_all_is_no_illness() -> None:
+    stood = Finding("LossNotDecreasing", 109, "train loss", 1.5, 1.49, "The loss does not fall.", "Try other rates.")
+    epochs = [{**row, "train_loss": loss} for row, loss in zip(EPOCHS, (1.52, 1.4, 1.3), strict=True)]
+    groups = ranked([stood, finding("StepOutlier", step=5)], epochs)
+    assert [group.rule for group in groups] == ["StepOutlier", "LossNotDecreasing"]
+    said = judgement(ranked([stood], epochs), epochs, state="finished", watched=True)
+    assert said.healthy
+    assert "LossNotDecreasing spoke up at step 109; it passed." in said.because
+    still = [{**row, "train_loss": 1.5} for row in EPOCHS]
+    assert not judgement(ranked([stood], still), still, state="finished", watched=True).healthy

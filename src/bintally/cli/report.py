@@ -15,8 +15,9 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder: finished, under way, or killed.", metavar="RUN")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The page; default: RUN/report.html.")] = None,
     defaults: Annotated[
-        str, typer.Option(help="The profiler rules' defaults: code, as SageMaker's has them, or guide, as it says.")
-    ] = "code",
+        str | None,
+        typer.Option(help="The profiler rules' defaults: code, as SageMaker's has them, or guide; else the recipe's."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Says how a training went on one page: healthy, or what to do first; curves, findings, time, machine, recipe.

@@ -17,6 +17,7 @@ from bintally.training.dataset import EpochBatches, PhotoDataset, augmentation, 
 from bintally.training.features import FeatureDataset, FeatureHead, kept_features, linear_head
 from bintally.training.loop import uses_bf16
 from bintally.training.mixing import Mixing
+from bintally.training.module import CountModule
 from bintally.training.network import CountNetwork, frozen_norms
 from bintally.training.pairs import (
     EARLIER_COUNTS,
@@ -29,6 +30,7 @@ from bintally.training.pairs import (
     with_unchanged,
 )
 from bintally.training.plan import Plan
+from bintally.training.teachers import Teachers
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,26 @@ def feed_of(plan: Plan, network: CountNetwork, progress: Progress) -> Feed:
     if plan.recipe.network.tells:
         return _bins(plan, network, progress)
     return _photos(plan, network, progress)
+
+
+def module_of(
+    plan: Plan, network: CountNetwork, feed: Feed, teachers: Teachers | None, *, average: float = 0.0
+) -> CountModule:
+    """What Lightning trains, or whoever tries out a step of it."""
+    recipe = plan.recipe
+    return CountModule(
+        feed.learning,
+        network.heads(),
+        plan.loss(),
+        plan.target,
+        recipe.optimizer,
+        steps=recipe.loop.epochs * len(feed.batches),
+        frozen=list(feed.frozen),
+        average=average,
+        teachers=teachers,
+        replayed=feed.train[0, [0] * recipe.loop.batch_size][0] if recipe.loop.cuda_graph else None,
+        beside=feed.beside,
+    )
 
 
 def _features(plan: Plan, network: CountNetwork, progress: Progress) -> Feed:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bintally.progress import Progress
 from bintally.training.dataset import loader
-from bintally.training.feed import Feed, feed_of
+from bintally.training.feed import Feed, feed_of, module_of
 from bintally.training.loop import uses_bf16
 from bintally.training.module import CountModule
 from bintally.training.network import CountNetwork, build_network, freeze, try_out
@@ -49,17 +49,7 @@ class Rehearsal:
         network = network.to(memory_format=torch.channels_last)
         feed = feed_of(plan, network, progress)
         teachers = plan.teachers()
-        module = CountModule(
-            feed.learning,
-            network.heads(),
-            plan.loss(),
-            plan.target,
-            recipe.optimizer,
-            steps=recipe.loop.epochs * len(feed.batches),
-            frozen=list(feed.frozen),
-            teachers=teachers,
-            beside=feed.beside,
-        )
+        module = module_of(plan, network, feed, teachers)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         module.to(device)
         if teachers is not None:

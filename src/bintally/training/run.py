@@ -35,11 +35,10 @@ from bintally.training.curves import draw_curves
 from bintally.training.dataset import labels_of, loader, plain_batches
 from bintally.training.diagnose.callback import Diagnose
 from bintally.training.features import folded_head
-from bintally.training.feed import feed_of
+from bintally.training.feed import feed_of, module_of
 from bintally.training.finished import RECIPE, RUN, TrainReport, read_run
 from bintally.training.launch import Processes, as_one_of_several, launch
 from bintally.training.loop import BEST, Keeper, fit
-from bintally.training.module import CountModule
 from bintally.training.network import WEIGHTS, CountNetwork, build_network, freeze, try_out
 from bintally.training.on_ray import train_on_ray
 from bintally.training.plan import Plan
@@ -238,19 +237,7 @@ def _fit(
     recipe = plan.recipe
     with ranks.first_alone():  # what is cached is cached once
         feed = feed_of(plan, network, progress)
-    module = CountModule(
-        feed.learning,
-        network.heads(),
-        plan.loss(),
-        plan.target,
-        recipe.optimizer,
-        steps=recipe.loop.epochs * len(feed.batches),
-        frozen=list(feed.frozen),
-        average=recipe.loop.average,
-        teachers=teachers,
-        replayed=feed.train[0, [0] * recipe.loop.batch_size][0] if recipe.loop.cuda_graph else None,
-        beside=feed.beside,
-    )
+    module = module_of(plan, network, feed, teachers, average=recipe.loop.average)
     total = recipe.loop.epochs * len(feed.batches) * recipe.loop.batch_size
     with progress.task("train", total=total, unit="photos") as task:
         keeper, resumed_at = fit(

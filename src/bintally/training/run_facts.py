@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from bintally.errors import CheckpointError
+from bintally.errors import CheckpointError, ConfigError
 from bintally.training.diagnose.finding import Finding
 from bintally.training.finished import RECIPE, RUN, TrainReport
+from bintally.training.profile.settings import ProfileSettings
 from bintally.training.recipe import Recipe
 from bintally.training.run_log import (
     ENVIRONMENT,
@@ -64,6 +65,7 @@ class RunFacts:
     state: str
     report: TrainReport | None
     settings: tuple[Setting, ...]
+    profile: ProfileSettings
     environment: Mapping[str, Any]
     epochs: list[dict[str, float]]
     """A row an epoch, as `TrainReport.history`; of a run that is not finished, from its log."""
@@ -91,6 +93,7 @@ def read_facts(run: Path, *, now: float | None = None) -> RunFacts:
         state=_state(log, report, time.time() if now is None else now),
         report=report,
         settings=settings,
+        profile=_profile(run),
         environment=_json(log / ENVIRONMENT),
         epochs=report.history if report else _epochs(steps, read_rows(log / VALIDATIONS, ValidationRow)),
         steps=steps,
@@ -161,6 +164,14 @@ def _settings(run: Path) -> tuple[Setting, ...]:
     defaults = _flat(Recipe(name="default").model_dump(mode="json"))
     settings = [Setting(key, told[key], defaults[key]) for key in defaults if key in told and key != "name"]
     return tuple(sorted(settings, key=lambda setting: not setting.changed))
+
+
+def _profile(run: Path) -> ProfileSettings:
+    """How the recipe wants the profiler's rules to judge."""
+    try:
+        return ProfileSettings.of(_json(run / RECIPE).get("profile", {}))
+    except ConfigError:  # of another version
+        return ProfileSettings()
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

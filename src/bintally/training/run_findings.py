@@ -71,6 +71,8 @@ KINDS: Final = (
         ),
     ),
 )
+_PAST: Final = Kind("It passed", "what was said on the way did not last", frozenset())
+_FALLEN: Final = 0.02  # a loss that fell by this share since has begun to fall
 _OTHER: Final = Kind("Other rules", "of whoever wrote them", frozenset())
 
 
@@ -101,18 +103,20 @@ class Judgement(msgspec.Struct, frozen=True):
     because: str
 
 
-def ranked(findings: Iterable[Finding]) -> tuple[RuleFindings, ...]:
-    """Findings by rule, the weightiest first; in any order, and each once."""
+def ranked(findings: Iterable[Finding], epochs: Sequence[Mapping[str, float]] = ()) -> tuple[RuleFindings, ...]:
+    """Findings by rule, the weightiest first; in any order, and each once. `epochs` tell what passed since."""
     by_rule: dict[str, dict[tuple[int, str], Finding]] = {}
     for finding in findings:  # a run that went on after a kill finds some twice
         by_rule.setdefault(finding.rule, {})[finding.step, finding.tensor] = finding
-    groups = [_group(rule, list(found.values())) for rule, found in by_rule.items()]
+    groups = [_group(rule, list(found.values()), epochs) for rule, found in by_rule.items()]
     return tuple(sorted(groups, key=lambda group: (group.rank, group.first_step, -group.times, group.rule)))
 
 
-def _group(rule: str, found: list[Finding]) -> RuleFindings:
+def _group(rule: str, found: list[Finding], epochs: Sequence[Mapping[str, float]]) -> RuleFindings:
     rank = next((rank for rank, kind in enumerate(KINDS) if rule in kind.rules), len(KINDS))
     kind = KINDS[rank] if rank < len(KINDS) else _OTHER
+    if all(_has_passed(finding, epochs) for finding in found):
+        rank, kind = len(KINDS) + 1, _PAST
     found.sort(key=lambda finding: (finding.step, finding.tensor))
     return RuleFindings(
         rule=rule,
@@ -127,6 +131,12 @@ def _group(rule: str, found: list[Finding]) -> RuleFindings:
         advice=found[0].advice,
         findings=tuple(found[:_SHOWN]),
     )
+
+
+def _has_passed(finding: Finding, epochs: Sequence[Mapping[str, float]]) -> bool:
+    """Whether a loss that stood still has fallen since; of other illnesses, nobody looks whether they are over."""
+    stood_still = finding.rule == "LossNotDecreasing" and finding.tensor == "train loss"
+    return stood_still and len(epochs) > 0 and epochs[-1]["train_loss"] < (1 - _FALLEN) * finding.value
 
 
 def blind_baseline(best: Mapping[str, float], blind_accuracy: float, step: int) -> Finding | None:
@@ -156,15 +166,18 @@ def judgement(
             "First: run the same `bintally train` command again; it goes on where it stopped.",
             f"The training stopped before its end. {_first_words(groups)}".strip(),
         )
-    if groups:
-        top = groups[0]
-        return Judgement(False, f"First: {_lower(top.advice or top.message)}", _reason(top, len(groups)))
+    lasting = [group for group in groups if group.kind != _PAST.title]
+    if lasting:
+        top = lasting[0]
+        return Judgement(False, f"First: {_lower(top.advice or top.message)}", _reason(top, len(lasting)))
     so_far = "So far healthy" if state == "under way" else "Healthy"
     if not watched:
         return Judgement(
             True, f"{_learnt(epochs)}.", "No rule watched this training: only its figures say that it went well."
         )
-    return Judgement(True, f"{so_far}: {_lower(_learnt(epochs))}.", "No rule that watched it found anything.")
+    passed = [f"{group.rule} spoke up at step {group.first_step:,}; it passed." for group in groups]
+    nothing = " ".join(passed) or "No rule that watched it found anything."
+    return Judgement(True, f"{so_far}: {_lower(_learnt(epochs))}.", nothing)
 
 
 def _reason(top: RuleFindings, rules: int) -> str:

@@ -30,8 +30,10 @@ class RunReportConfig(Config):
 
     run: Path = Field(description="The run folder.")
     out: Path | None = Field(default=None, description="The page; default: report.html in the run folder.")
-    defaults: Literal["code", "guide"] = Field(
-        default="code", description="The profiler rules' defaults: as SageMaker's code has them, or as its guide says."
+    defaults: Literal["code", "guide"] | None = Field(
+        default=None,
+        description="The profiler rules' defaults: as SageMaker's code has them, or as its guide says; default: the "
+        "recipe's.",
     )
 
 
@@ -68,7 +70,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     page: str
 
 
-def report(*, run: Path | str, out: Path | str | None = None, defaults: str = "code") -> RunReport:
+def report(*, run: Path | str, out: Path | str | None = None, defaults: str | None = None) -> RunReport:
     """Writes the page of `run`, finished, under way or killed, to `out` (default: RUN/report.html); JSON beside it.
 
     Raises:
@@ -84,10 +86,12 @@ def report(*, run: Path | str, out: Path | str | None = None, defaults: str = "c
     return told
 
 
-def said_of(facts: RunFacts, *, defaults: Literal["code", "guide"] = "code", page: Path = Path(PAGE)) -> RunReport:
+def said_of(facts: RunFacts, *, defaults: Literal["code", "guide"] | None = None, page: Path = Path(PAGE)) -> RunReport:
     """What is to be said of a run; nothing is written."""
-    profiled, spent = profiler_report(facts.folder, defaults=defaults), breakdown_of(facts.steps)
-    groups = ranked([*facts.findings, *profiled.findings, *_own(facts)])
+    defaults = defaults or facts.profile.defaults
+    profiled = profiler_report(facts.folder, defaults=defaults, parameters=facts.profile.parameters)
+    spent = breakdown_of(facts.steps)
+    groups = ranked([*facts.findings, *profiled.findings, *_own(facts)], facts.epochs)
     said: Judgement = judgement(groups, facts.epochs, state=facts.state, watched=facts.watched)
     return RunReport(
         run=str(facts.folder),

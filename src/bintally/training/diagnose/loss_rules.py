@@ -18,6 +18,10 @@ _BLOCKS: Final = 8
 _FEW: Final = 3
 """Trainings of fewer times `num_steps` are not judged at all."""
 
+_DOUBT: Final = 0.25
+_DOUBT_AT_END: Final = 1.0
+"""Standard errors by which a loss must have fallen: on its way, a training may just be slow."""
+
 _STUCK: Final = "See whether labels belong to their photos and whether weights change; try rates 10 times up and down."
 
 
@@ -27,9 +31,10 @@ class LossNotDecreasing(Rule):
 
     `mode`: TRAIN (the default) or EVAL. The original compares one saved loss with that of `num_steps` ago, which on
     single batches is a toss-up. Here, every `num_steps` steps from the 80th on, the later half of the train losses is
-    compared with the earlier: ill is a fall that is not `diff_percent` beyond what one standard error explains. (The
+    compared with the earlier: ill is a fall of less than `diff_percent` and a quarter of a standard error; at the end,
+    when there is no more time to fall, of a whole one. (The
     first quarter is left out: what a network learns first is how often each label comes, and that can be learnt from
-    wrong ones.) Where the training is over before, it is judged at its end. And the last `num_steps` losses with those
+    wrong ones.) And the last `num_steps` losses with those
     before: ill is a rise of `increase_threshold_percent` and of 3 standard errors, or one that lifts each of them above
     all before; and losses that hardly differ, but do not fall. A validation's loss is no batch's: as in the original,
     it is compared with the one `num_steps` or more steps ago.
@@ -63,12 +68,12 @@ class LossNotDecreasing(Rule):
         found = self._risen(step, heard) or self._flat(step, heard)
         if found or heard < _BLOCKS * self.num_steps:
             return found
-        return self._stuck(step, heard)
+        return self._stuck(step, heard, _DOUBT)
 
     def finish(self, step: int, weights: Mapping[str, Tensor]) -> list[Finding] | None:
-        """Judges a training that was too short to be judged on its way."""
+        """Judges the whole training."""
         heard = len(self._sums) - 1
-        return self._stuck(step, heard) if _FEW * self.num_steps <= heard < _BLOCKS * self.num_steps else None
+        return self._stuck(step, heard, _DOUBT_AT_END) if heard >= _FEW * self.num_steps else None
 
     def _risen(self, step: int, heard: int) -> list[Finding]:
         steps = self.num_steps
@@ -93,11 +98,11 @@ class LossNotDecreasing(Rule):
         told = f"The loss stands still: {now:.6g} over the last {steps} steps, {before:.6g} over those before."
         return [self.found(step, "train loss", now, limit, told, _STUCK)]
 
-    def _stuck(self, step: int, heard: int) -> list[Finding]:
+    def _stuck(self, step: int, heard: int, doubt: float) -> list[Finding]:
         start, middle = heard // 4, heard // 4 + 3 * heard // 8
         before, noise_before = self._mean(start, middle)
         now, noise = self._mean(middle, heard)
-        limit = before - abs(before) * self.diff_percent / 100 - (noise**2 + noise_before**2) ** 0.5
+        limit = before - abs(before) * self.diff_percent / 100 - doubt * (noise**2 + noise_before**2) ** 0.5
         if not now > limit:
             return []
         told = f"The loss does not fall: {now:.4g} over the last {heard - middle} steps, {before:.4g} before."

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -11,7 +12,6 @@ from lightning.pytorch.callbacks import Callback
 from bintally.training import ranks
 from bintally.training.profile.machine import environment, write_environment
 from bintally.training.profile.operators import OperatorRecorder
-from bintally.training.profile.system import SystemSampler
 from bintally.training.profile.timing import StepTimer
 from bintally.training.recipe import Recipe
 from bintally.training.watch import LossWatch
@@ -41,11 +41,21 @@ def profiled(
         callbacks.append(StepTimer(run, watch=watch))
     if settings.operators or operators:
         callbacks.append(OperatorRecorder(run))
-    sampler = SystemSampler(run, every_s=settings.system_s) if settings.system_s else None
-    if sampler is not None:
-        sampler.start()
-    try:
+    with _machine_watched(run, every_s=settings.system_s):
         yield callbacks
+
+
+@contextmanager
+def _machine_watched(run: Path, *, every_s: float) -> Iterator[None]:
+    """Looks at the machine meanwhile; not without psutil, which a training can do without."""
+    if not every_s or find_spec("psutil") is None:
+        yield
+        return
+    from bintally.training.profile.system import SystemSampler
+
+    sampler = SystemSampler(run, every_s=every_s)
+    sampler.start()
+    try:
+        yield
     finally:
-        if sampler is not None:
-            sampler.stop()
+        sampler.stop()

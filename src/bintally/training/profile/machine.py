@@ -1,5 +1,6 @@
 """The machine a training runs on: `RUN/log/environment.json`."""
 
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +10,7 @@ import msgspec
 
 from bintally.artifacts import write_json
 from bintally.records import to_plain
+from bintally.training.profile.cores import usable_cores
 from bintally.training.run_log import ENVIRONMENT, LOG
 
 _PACKAGES = ("bintally", "torch", "lightning", "timm", "numpy", "torchvision")
@@ -36,10 +38,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 def environment(*, started_at: float, threads: int, loader_processes: int, processes: int = 1) -> Environment:
     """This machine, now."""
-    import psutil
     import torch
-
-    from bintally.training.profile.system import usable_cores
 
     return Environment(
         started_at=started_at,
@@ -48,12 +47,20 @@ def environment(*, started_at: float, threads: int, loader_processes: int, proce
         threads=threads,
         loader_processes=loader_processes,
         processes=processes,
-        memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
+        memory_gb=round(_memory() / 2**30, 1),
         gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
         system=platform.platform(),
         python=sys.version.split()[0],
         versions={name: found for name in _PACKAGES if (found := _version(name))},
     )
+
+
+def _memory() -> int:
+    """Bytes of memory; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
 
 
 def write_environment(run: Path, found: Environment) -> None:

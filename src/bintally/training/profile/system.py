@@ -1,6 +1,5 @@
 """The machine under a training, looked at every half second by a thread of its own: `RUN/log/system.jsonl`."""
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +9,11 @@ from typing import Final
 
 import psutil
 
+from bintally.training.profile.cores import CGROUP, allowed_cores, quota, usable_cores
 from bintally.training.profile.gpu import Gpus
 from bintally.training.run_log import LOG, SYSTEM, Stream, SystemRow
 
-_CGROUP: Final = Path("/sys/fs/cgroup")
-_PRESSURE: Final = (_CGROUP / "io.pressure", Path("/proc/pressure/io"))
+_PRESSURE: Final = (CGROUP / "io.pressure", Path("/proc/pressure/io"))
 _CHILDREN_EVERY_S: Final = 10.0  # finding them means reading about every process there is
 _MB: Final = 1e6
 
@@ -51,7 +50,7 @@ class Machine:
     """What the machine does between two looks at it."""
 
     def __init__(self) -> None:
-        self._cores = _allowed_cores()
+        self._cores = allowed_cores()
         self._capacity = usable_cores()
         self._me = psutil.Process()
         self._children: list[psutil.Process] = []
@@ -90,9 +89,9 @@ class Machine:
 
     def _machine_busy_s(self) -> float:
         """Seconds that the cores we may use have been busy, whoever used them; where there is a quota, our group's."""
-        if _quota() is not None:
+        if quota() is not None:
             with suppress(OSError, ValueError, StopIteration):
-                lines = (_CGROUP / "cpu.stat").read_text().splitlines()
+                lines = (CGROUP / "cpu.stat").read_text().splitlines()
                 return int(next(line for line in lines if line.startswith("usage_usec")).split()[1]) / 1e6
         every = psutil.cpu_times(percpu=True)
         return sum(_busy(every[core]) for core in self._cores if core < len(every))
@@ -115,28 +114,6 @@ class Machine:
                 cpu_s, rss = cpu_s + now[0] - before[0], rss + held
                 read, written = read + now[1] - before[1], written + now[2] - before[2]
         return cpu_s, read, written, rss
-
-
-def usable_cores() -> float:
-    """Cores this process may use: those it is bound to, or the quota of its group where that is less."""
-    quota = _quota()
-    cores = float(len(_allowed_cores()))
-    return cores if quota is None else min(cores, quota)
-
-
-def _allowed_cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _quota() -> float | None:
-    """Cores that a container's limit comes to, cgroup v2's `cpu.max`; None where there is no limit."""
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError):  # no such file, or "max 100000"
-        return None
 
 
 def _busy(times: object) -> float:

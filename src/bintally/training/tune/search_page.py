@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from bintally.training.tune.search_finish import SearchReport
     from bintally.training.tune.search_leaderboard import LeaderRow
 
-_LABELLED: Final = 12
+_LABELLED: Final = 24
+_WIDTH_IN: Final = 11.0
 
 
 def search_page(report: "SearchReport") -> str:
@@ -49,7 +50,7 @@ def _pareto_plot(rows: Sequence["LeaderRow"], blind_accuracy: float) -> Markup:
     shown = [
         (row, row.latency_ms, row.accuracy) for row in rows if row.latency_ms is not None and row.accuracy is not None
     ]
-    figure, plot = axes(8.4, 3.6)
+    figure, plot = axes(_WIDTH_IN, 3.6)
     for row, latency_ms, accuracy in shown:
         colour = GOOD if row.status == "winner" else ACCENT if row.latency_by == "onnx" else SECOND
         plot.errorbar(
@@ -62,7 +63,7 @@ def _pareto_plot(rows: Sequence["LeaderRow"], blind_accuracy: float) -> Markup:
             color=colour,
         )
     for row, latency_ms, accuracy in shown[:_LABELLED]:
-        label = f"{row.name}, {row.px} px" if row.px else row.name
+        label = row.name if row.trial is None else f"{row.trial:02d}"
         plot.annotate(
             label, (latency_ms, accuracy.value), xytext=(6, 3), textcoords="offset points", fontsize=7, color=INK
         )
@@ -76,7 +77,7 @@ def _pareto_plot(rows: Sequence["LeaderRow"], blind_accuracy: float) -> Markup:
 
 
 def _timeline(spent: Sequence[Spent], budget_s: float) -> Markup:
-    figure, plot = axes(8.4, 0.6 + 0.24 * max(len(spent), 1))
+    figure, plot = axes(_WIDTH_IN, 0.6 + 0.24 * max(len(spent), 1))
     for place, part in enumerate(spent):
         colour = SECOND if part.trial is None else ACCENT
         plot.barh(place, max(part.end_s - part.start_s, 1e-3) / 60, left=part.start_s / 60, color=colour, height=0.7)
