@@ -9,7 +9,7 @@
                 break
     print(w.findings)
 
-When it looks: at losses always; at tensors in each of the first 10 steps and then in every 10th. From step 50 on the
+When it looks: at losses always; at tensors in steps 0, 1, 2, 5 and 10, and then in every 20th. From step 50 on the
 interval doubles whenever looking has taken more than 3% of the time since it was last set.
 """
 
@@ -34,8 +34,8 @@ from bintally.training.diagnose.seen import Mode, Sight, plain_loss
 from bintally.training.diagnose.stall import StallWatch
 from bintally.training.diagnose.taps import Taps
 
-FIRST: Final = 10
-EVERY: Final = 10
+FIRST: Final = frozenset({0, 1, 2, 5, 10})
+EVERY: Final = 20
 SETTLED: Final = 50
 SHARE: Final = 0.03
 LOSSES_S: Final = 1.0
@@ -202,7 +202,7 @@ class Watcher:
     def _is_due(self, step: int) -> bool:
         if self._fixed is not None:
             return step % self._fixed == 0
-        return step - self._start < FIRST or step >= self._next_look
+        return step - self._start in FIRST or step >= self._next_look
 
     def _set_interval(self, now: float) -> None:
         settled = self._step - self._start >= SETTLED and self._fixed is None and self._action == "notify"
