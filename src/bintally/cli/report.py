@@ -8,7 +8,7 @@ import typer
 from bintally.cli.common import Json, console, emit_json, training_extra
 
 if TYPE_CHECKING:
-    from bintally.training.run_report import RunReport
+    from bintally.training.run_said import RunReport
 
 
 def report(

@@ -9,7 +9,7 @@ from bintally.cli.common import Json, console, emit_json, progress_for, training
 
 if TYPE_CHECKING:
     from bintally.bundle import Figure
-    from bintally.training.tune.search_finish import SearchReport
+    from bintally.training.tune.search_report import SearchReport
 
 
 def search(

@@ -1,7 +1,7 @@
 """A run's report as one self-contained page: what to do first, then all that was seen."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bintally.pages import render
 from bintally.training.run_facts import RunFacts
@@ -13,14 +13,12 @@ from bintally.training.run_plots import (
     system_plot,
     timeline_plot,
 )
-
-if TYPE_CHECKING:
-    from bintally.training.run_report import RunReport
+from bintally.training.run_said import RunReport
 
 _STATES: Final = {"finished": "finished", "under way": "under way", "stopped": "stopped before its end"}
 
 
-def run_page(said: "RunReport", facts: RunFacts) -> str:
+def run_page(said: RunReport, facts: RunFacts) -> str:
     """The page of `said`, with curves drawn from `facts`."""
     return render(
         "run.html",
@@ -67,7 +65,7 @@ def shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _tiles(said: "RunReport", facts: RunFacts) -> list[dict[str, str]]:
+def _tiles(said: RunReport, facts: RunFacts) -> list[dict[str, str]]:
     tiles = []
     best = next((row for row in said.epochs if row["epoch"] == said.best_epoch), None)
     row = best or (said.epochs[-1] if said.epochs else None)

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from bintally.artifacts import write_bytes, write_text
 from bintally.config import Config
-from bintally.training.profile.breakdown import Part, SlowStep, breakdown_of
-from bintally.training.profile.rules import Spread, profiler_report
-from bintally.training.run_facts import HotOperator, RunFacts, Setting, read_facts
-from bintally.training.run_findings import Judgement, RuleFindings, blind_baseline, judgement, ranked
+from bintally.training.profile.breakdown import breakdown_of
+from bintally.training.profile.rules import profiler_report
+from bintally.training.run_facts import RunFacts, read_facts
+from bintally.training.run_findings import Judgement, blind_baseline, judgement, ranked
 from bintally.training.run_page import run_page
+from bintally.training.run_said import RunReport
 
 PAGE: Final = "report.html"
 DATA: Final = "report.json"
@@ -35,39 +36,6 @@ class RunReportConfig(Config):
         description="The profiler rules' defaults: as SageMaker's code has them, or as its guide says; default: the "
         "recipe's.",
     )
-
-
-class RunReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of a run. Times are in seconds, shares 0..1."""
-
-    run: str
-    recipe: str
-    state: str
-    """finished, under way or stopped."""
-    healthy: bool
-    sentence: str
-    because: str
-    epochs: tuple[dict[str, float], ...]
-    best_epoch: int | None
-    blind_accuracy: float | None
-    steps: int
-    findings: tuple[RuleFindings, ...]
-    rules_without_verdict: dict[str, str]
-    """Profiler rules that can't judge this run, and what they lack."""
-    time_s: float
-    step_s: float
-    """Median step, without validation."""
-    time_sentence: str
-    phases: tuple[Part, ...]
-    parts: dict[str, tuple[Part, ...]]
-    slowest: tuple[SlowStep, ...]
-    usage: dict[str, Spread]
-    operators: tuple[HotOperator, ...]
-    settings: tuple[Setting, ...]
-    environment: dict[str, Any]
-    missing: tuple[str, ...]
-    defaults: str
-    page: str
 
 
 def report(*, run: Path | str, out: Path | str | None = None, defaults: str | None = None) -> RunReport:

@@ -14,9 +14,9 @@ from bintally.bundle import Bundle
 from bintally.errors import CheckpointError, ConfigError, TrainingError, UsageError
 from bintally.training.finished import read_run
 from bintally.training.tune.search import search
-from bintally.training.tune.search_finish import SearchReport
 from bintally.training.tune.search_judge import told
 from bintally.training.tune.search_recipes import hub_answers
+from bintally.training.tune.search_report import SearchReport
 from tests.conftest import ROOT, run_cli
 from tests.training.conftest import tiny_recipe
 from tests.training.tune.searching import InlineRunner

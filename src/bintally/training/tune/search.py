@@ -16,43 +16,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field
-
 from bintally.artifacts import fingerprint
-from bintally.config import Config
 from bintally.errors import BintallyError, ConfigError, TrainingError, UsageError
 from bintally.progress import SILENT, Progress
 from bintally.settings import cpu_count
 from bintally.training.cache import PhotoCache
 from bintally.training.plan import Plan
 from bintally.training.recipe import NetworkSettings, Recipe
-from bintally.training.tune.on_ray import On, RayRunner
+from bintally.training.tune.on_ray import RayRunner
 from bintally.training.tune.processes import ProcessRunner
-from bintally.training.tune.search_finish import Finish, SearchReport, read_report
-from bintally.training.tune.search_presets import PRESETS, Preset, PresetName
+from bintally.training.tune.search_finish import Finish
+from bintally.training.tune.search_presets import PRESETS, Preset
 from bintally.training.tune.search_probe import probe
 from bintally.training.tune.search_recipes import cache_px, default_recipe, named, network_of
+from bintally.training.tune.search_report import SearchConfig, SearchReport, read_report
 from bintally.training.tune.search_rungs import Climb
 from bintally.training.tune.search_state import STATE, WAITING, Clock, LeftOut, SearchState, read_state
 from bintally.training.tune.trial import Runner
 
 _MOST_WAITING: Final = 8.0
-
-
-class SearchConfig(Config):
-    """What `search` is asked for."""
-
-    data: Path = Field(description="A data folder with a split.")
-    out: Path = Field(description="Where trials, leaderboard and bundle go.")
-    minutes: float = Field(gt=0, le=60 * 24 * 14, description="The whole budget, export included.")
-    preset: PresetName = "balanced"
-    backbones: tuple[str, ...] = Field(default=(), description="In place of the preset's: NAME, or NAME:STAGES.")
-    parallel: int = Field(default=1, ge=1, le=64, description="Trials at a time, which share the threads.")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all there are.")
-    start_s: float = Field(default=10.0, ge=0, description="A trial's start, until it is measured: process, network.")
-    on: On = ""
-    test: bool = Field(default=False, description="Judge the winner on test, once, at the very end.")
-    fresh: bool = Field(default=False, description="Start again, whatever OUT holds.")
 
 
 def search(
@@ -131,7 +113,8 @@ def _search(config: SearchConfig, base: Recipe, own_network: bool, runner: Runne
     state = _claim(config, base, plan)
     clock = Clock(config.out, state)
     finish = Finish(config=config, base=base, plan=plan, clock=clock, progress=progress)
-    if state.ended and clock.used() > 60 * config.minutes - finish.least_s and (done := read_report(config.out)):
+    done = read_report(config.out) if state.ended else None
+    if done is not None and done.minutes >= config.minutes and (done.test is not None or not config.test):
         return done
     state.ended = False
     with clock.ticking():

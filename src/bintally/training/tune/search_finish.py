@@ -3,13 +3,13 @@
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from bintally.artifacts import write_bytes, write_text
-from bintally.bundle import Figure, SplitMetrics
+from bintally.bundle import SplitMetrics
 from bintally.counting.counter import Counter
 from bintally.counting.evaluate import evaluate
 from bintally.counting.predictions import Predictions
@@ -22,15 +22,12 @@ from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
 from bintally.training.tune.ensemble import Together, select
 from bintally.training.tune.search_judge import asked_values, blind, figures_of, told
-from bintally.training.tune.search_leaderboard import LeaderRow, leaderboard, write_leaderboard
+from bintally.training.tune.search_leaderboard import leaderboard, write_leaderboard
 from bintally.training.tune.search_page import search_page
 from bintally.training.tune.search_plan import export_s, speeds_of
-from bintally.training.tune.search_state import WAITING, Clock, LeftOut, Spent, TrialRow
+from bintally.training.tune.search_report import REPORT, SearchConfig, SearchReport
+from bintally.training.tune.search_state import WAITING, Clock, TrialRow
 
-if TYPE_CHECKING:
-    from bintally.training.tune.search import SearchConfig
-
-REPORT: Final = "report.json"
 PAGE: Final = "search.html"
 BUNDLE: Final = "bundle"
 TEST: Final = "test"
@@ -45,31 +42,10 @@ _LEAST_TO_ANYTHING: Final = 0.7
 """Of the time, while there is no network yet that could be exported."""
 
 
-class SearchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out of a search. Figures on val are optimistic for the winner, which was chosen by them."""
-
-    out: str
-    bundle: str
-    preset: str
-    minutes: float
-    used_minutes: float
-    winner: tuple[str, ...]
-    """Its networks: one, or those of an ensemble, as the leaderboard names them."""
-    ensemble_gain: Figure | None
-    """Log loss that answering together saves, cross-fitted; None where one network was selected."""
-    rows: tuple[LeaderRow, ...]
-    blind: dict[str, float]
-    val: SplitMetrics
-    """Of the bundle, through the path that serves."""
-    test: SplitMetrics | None
-    left_out: tuple[LeftOut, ...]
-    spent: tuple[Spent, ...]
-
-
 class Finish:
     """What is to be done once training is over, and how long that takes."""
 
-    def __init__(self, *, config: "SearchConfig", base: Recipe, plan: Plan, clock: Clock, progress: Progress) -> None:
+    def __init__(self, *, config: SearchConfig, base: Recipe, plan: Plan, clock: Clock, progress: Progress) -> None:
         self._config, self._base, self._plan = config, base, plan
         self._clock, self._progress = clock, progress
         views = 2 if base.export.flip_averaging else 1
@@ -77,11 +53,6 @@ class Finish:
         test = Manifest.read(config.data, SPLIT).usable("test", counts=plan.keys).height if config.test else 0
         familiar = min(FAMILIAR_PHOTOS, plan.train.height)
         self._looked = familiar + views * (2 * plan.val.height + test)
-
-    @property
-    def least_s(self) -> float:
-        """Less time than this is not worth a start."""
-        return 0.1 * 60 * self._config.minutes
 
     def training_until(self) -> float:
         """When training must be over, by the search's clock, as things stand: export of the best must still fit.
@@ -230,14 +201,6 @@ class Finish:
         write_bytes(out / REPORT, msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
         self._clock.state.ended = True
         self._clock.save()
-
-
-def read_report(out: Path) -> SearchReport | None:
-    """The report of a search that ended; None where there is none, or of an older version."""
-    try:
-        return msgspec.json.decode((out / REPORT).read_bytes(), type=SearchReport)
-    except (OSError, msgspec.DecodeError):
-        return None
 
 
 def _mean(answers: list[Predictions]) -> Predictions:

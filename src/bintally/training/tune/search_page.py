@@ -10,8 +10,8 @@ from bintally.pages import ACCENT, GOOD, INK, MUTED, SECOND, axes, render, svg
 from bintally.training.tune.search_state import Spent
 
 if TYPE_CHECKING:
-    from bintally.training.tune.search_finish import SearchReport
     from bintally.training.tune.search_leaderboard import LeaderRow
+    from bintally.training.tune.search_report import SearchReport
 
 _LABELLED: Final = 24
 _WIDTH_IN: Final = 11.0
