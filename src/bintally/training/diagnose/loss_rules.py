@@ -22,6 +22,9 @@ _DOUBT: Final = 0.25
 _DOUBT_AT_END: Final = 1.0
 """Standard errors by which a loss must have fallen: on its way, a training may just be slow."""
 
+_SHOT_UP: Final = 5.0
+"""Times the first loss that no healthy training comes to."""
+
 _STUCK: Final = "See whether labels belong to their photos and whether weights change; try rates 10 times up and down."
 
 
@@ -30,14 +33,15 @@ class LossNotDecreasing(Rule):
     """The loss does not fall by `diff_percent`, or rises by more than `increase_threshold_percent`.
 
     `mode`: TRAIN (the default) or EVAL. The original compares one saved loss with that of `num_steps` ago, which on
-    single batches is a toss-up. Here, every `num_steps` steps from the 80th on, the later half of the train losses is
-    compared with the earlier: ill is a fall of less than `diff_percent` and a quarter of a standard error; at the end,
-    when there is no more time to fall, of a whole one. (The
-    first quarter is left out: what a network learns first is how often each label comes, and that can be learnt from
-    wrong ones.) And the last `num_steps` losses with those
-    before: ill is a rise of `increase_threshold_percent` and of 3 standard errors, or one that lifts each of them above
-    all before; and losses that hardly differ, but do not fall. A validation's loss is no batch's: as in the original,
-    it is compared with the one `num_steps` or more steps ago.
+    single batches is a toss-up. Here, every `num_steps` steps from the 80th on, the later half of the train losses
+    is compared with the earlier: ill is a fall of less than `diff_percent` and a quarter of a standard error; at
+    the end, when there is no more time to fall, of a whole one. (The first quarter is left out: what a network
+    learns first is how often each label comes, and that can be learnt from wrong ones.) And the last `num_steps`
+    losses with those before: ill is a rise of `increase_threshold_percent` and of 3 standard errors, or one that
+    lifts each of them above all before; losses that hardly differ, but do not fall; and a loss that shot up and did
+    not come back below where it began (a network that too high a rate has killed stands still far below its worst).
+    A validation's loss is no batch's: as in the original, it is compared with the one `num_steps` or more steps
+    ago.
     """
 
     num_steps: int = 10
@@ -51,6 +55,7 @@ class LossNotDecreasing(Rule):
         self._sums: array[float] = array("d", [0.0])
         self._squares: array[float] = array("d", [0.0])
         self._last: deque[float] = deque(maxlen=2 * self.num_steps)
+        self._peak: float = 0.0
         self._evals: list[tuple[int, float]] = []
 
     def hear(self, step: int, mode: Mode, loss: float, plain: float | None) -> list[Finding] | None:
@@ -60,12 +65,13 @@ class LossNotDecreasing(Rule):
         if self.mode == "EVAL":
             return None
         self._last.append(loss)
+        self._peak = max(self._peak, loss)
         self._sums.append(self._sums[-1] + loss)
         self._squares.append(self._squares[-1] + loss * loss)
         heard = len(self._sums) - 1
         if heard % self.num_steps or heard < 2 * self.num_steps:
             return None
-        found = self._risen(step, heard) or self._flat(step, heard)
+        found = self._risen(step, heard) or self._flat(step, heard) or self._broken(step, heard)
         if found or heard < _BLOCKS * self.num_steps:
             return found
         return self._stuck(step, heard, _DOUBT)
@@ -97,6 +103,15 @@ class LossNotDecreasing(Rule):
             return []
         told = f"The loss stands still: {now:.6g} over the last {steps} steps, {before:.6g} over those before."
         return [self.found(step, "train loss", now, limit, told, _STUCK)]
+
+    def _broken(self, step: int, heard: int) -> list[Finding]:
+        first, now = self._sums[1], sum(list(self._last)[-self.num_steps :]) / self.num_steps
+        limit = first - abs(first) * self.diff_percent / 100
+        if not (self._peak > _SHOT_UP * abs(first) and now > limit):
+            return []
+        told = f"The loss shot up from {first:.4g} to {self._peak:.3g}, and is {now:.4g} now: no lower than it began."
+        advice = "Lower the learning rate, or warm it up, and start again: what has been learnt is lost."
+        return [self.found(step, "train loss", now, limit, told, advice)]
 
     def _stuck(self, step: int, heard: int, doubt: float) -> list[Finding]:
         start, middle = heard // 4, heard // 4 + 3 * heard // 8
