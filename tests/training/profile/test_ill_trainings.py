@@ -94,7 +94,6 @@ def test_checkpoints_all_the_time_are_named(data: Path, tmp_path: Path) -> None:
     train(recipe=recipe, data=data, out=tmp_path)
     spent = breakdown(tmp_path)
     assert spent.parts["logging"][0].name == "checkpoint"
-    assert "checkpoint" in spent.slowest[0].why or spent.slowest[0].step == 0
 
 
 def test_steps_that_fall_out(tmp_path: Path, healthy: Path) -> None:
