@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bintally.counting.counter import Counter
 from tests.bundles import make_bundle
 
 
@@ -17,3 +18,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def telling_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, and it compares photos and judges records."""
     return make_bundle(tmp_path_factory.mktemp("bundle") / "telling", change=True, verification=True)
+
+
+@pytest.fixture(scope="session")
+def counter(tiny_bundle: Path) -> Counter:
+    """It, at one thread."""
+    return Counter(tiny_bundle, threads=1)

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -29,6 +29,15 @@ _SHOWN_LINES: Final = 40
 GO_ON: Final = "Run the same command again to go on from the last checkpoint."
 
 
+On = Annotated[
+    str,
+    Field(
+        pattern=r"^$|^ray$|^ray://[^/ ]+:\d+$",
+        description="'ray': a Ray cluster ($RAY_ADDRESS, or one on this machine); ray://host:port: that one.",
+    ),
+]
+
+
 class Processes(Config):
     """How many processes train together, and where."""
 
@@ -40,11 +49,7 @@ class Processes(Config):
         pattern=r"^$|^[^/ ]+:\d+$",
         description="host:port of machine 0, where they meet; the data and run folders must be shared.",
     )
-    on: str = Field(
-        default="",
-        pattern=r"^$|^ray$|^ray://[^/ ]+:\d+$",
-        description="'ray': a Ray cluster ($RAY_ADDRESS, or one on this machine); ray://host:port: that one.",
-    )
+    on: On = ""
     restarts: int = Field(default=0, ge=0, description="How often to start again where a process died.")
 
     @property
@@ -107,9 +112,7 @@ def _what_went_wrong(folder: Path) -> BintallyError:
     last_start = max((word.name.split("-")[1] for word in words), default="")
     own = [word for word in words if word.name.split("-")[1] == last_start]
     for said in sorted(own, key=lambda word: word.stat().st_mtime_ns):  # the first: the others follow from it
-        kind, message, hint = json.loads(said.read_text())
-        error: BintallyError = getattr(errors, kind)(message, hint=hint)
-        return error
+        return as_error(said.read_text())
     lines = (folder / "stderr").read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
     return TrainingError("A process died: " + "\n".join(lines), hint=GO_ON)
 
@@ -201,14 +204,33 @@ def as_one_of_several(work: Callable[[dict[str, Any], Progress], None]) -> None:
     try:
         work(values, Told(_to_stdout))
     except BintallyError as error:
-        _leave_word(type(error).__name__, error.message, error.hint)
+        _leave_word(error)
         sys.exit(error.exit_code)
     except Exception:
-        _leave_word(TrainingError.__name__, f"A process failed:\n{traceback.format_exc()}", GO_ON)
+        _leave_word(TrainingError(f"A process failed:\n{traceback.format_exc()}", hint=GO_ON))
         sys.exit(TrainingError.exit_code)
 
 
-def _leave_word(kind: str, message: str, hint: str) -> None:
+def as_text(error: BintallyError) -> str:
+    """An error of ours on its way to another process."""
+    return json.dumps([type(error).__name__, error.message, error.hint])
+
+
+def as_error(text: str) -> BintallyError:
+    """What `as_text` was given.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    try:
+        kind, message, hint = json.loads(text)
+        told: BintallyError = getattr(errors, kind)(message, hint=hint)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(text) from error
+    return told
+
+
+def _leave_word(error: BintallyError) -> None:
     start, rank = (int(os.environ.get(name, "0")) for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
     word = Path(os.environ[_ERRORS], f"error-{start:04d}-{rank}.json")
-    word.write_text(json.dumps([kind, message, hint]))
+    word.write_text(as_text(error))

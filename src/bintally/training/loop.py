@@ -234,30 +234,35 @@ def fit(
             return keeper, done
     batches.start_at(done)
     task.advance(done * settings.batch_size)
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")  # TF32: what is left in float32 needs no more
     with _quiet():
-        trainer = pl.Trainer(
-            max_epochs=settings.epochs,
-            accelerator="auto",
-            **_strategy(),
-            precision="bf16-mixed" if uses_bf16(settings.precision) else "32-true",
-            callbacks=[*ours, *callbacks],
-            plugins=[AtomicCheckpoints()],
-            gradient_clip_val=clip_norm or None,
-            benchmark=torch.cuda.is_available(),
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
+        trainer = _trainer(settings, clip_norm, [*ours, *callbacks])
         try:
             trainer.fit(module, train, val, ckpt_path=last if last.is_file() else None, weights_only=True)
         except SystemExit:  # Lightning turns Ctrl-C into exit(1); the command line wants Ctrl-C
             raise KeyboardInterrupt from None
     return keeper, done
+
+
+def _trainer(settings: LoopSettings, clip_norm: float, callbacks: list[Callback]) -> pl.Trainer:
+    """Lightning's, without all that we do ourselves."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32: what is left in float32 needs no more
+    return pl.Trainer(
+        max_epochs=settings.epochs,
+        accelerator="auto",
+        **_strategy(),
+        precision="bf16-mixed" if uses_bf16(settings.precision) else "32-true",
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        gradient_clip_val=clip_norm or None,
+        benchmark=torch.cuda.is_available(),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
 
 
 def _strategy() -> dict[str, Any]:

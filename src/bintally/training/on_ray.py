@@ -11,15 +11,14 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from bintally import errors
 from bintally.config import Config
 from bintally.errors import BintallyError, MissingExtraError, TrainingError, UsageError
 from bintally.progress import Progress
-from bintally.training.launch import GO_ON, Processes, Told, shown_here
+from bintally.training.launch import GO_ON, Processes, Told, as_error, as_text, shown_here
 
 _PATIENCE_S: Final = 10.0
 _PASSED_ON: Final = ("BINTALLY_WEIGHTS", "BINTALLY_CACHE", "HF_HOME", "PYTHONPATH")  # environment that workers need
@@ -71,17 +70,13 @@ def _at_work(settings: dict[str, Any]) -> None:
     try:
         settings["work"](json.loads(settings["config"]), Told(settings["told"].put))
     except BintallyError as error:
-        raise RuntimeError(json.dumps([type(error).__name__, error.message, error.hint])) from error
+        raise RuntimeError(as_text(error)) from error
 
 
 def _in_our_words(error: Exception) -> BintallyError:
     for failure in getattr(error, "worker_failures", {}).values():
-        try:
-            kind, message, hint = json.loads(str(failure))
-            ours: BintallyError = getattr(errors, kind)(message, hint=hint)
-        except (ValueError, AttributeError, TypeError):
-            continue
-        return ours
+        with suppress(ValueError):  # not an error of ours
+            return as_error(str(failure))
     return TrainingError(f"A process on Ray died: {error}", hint=GO_ON)
 
 

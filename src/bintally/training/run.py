@@ -164,14 +164,14 @@ def _train(config: TrainConfig, progress: Progress, callbacks: Sequence[Callback
         photos_per_s=(epochs_done * epoch_steps - resumed_at) * config.recipe.loop.batch_size / fitted_s,
     )
     if ranks.is_first():
-        write_told(plan, config.out / CHECKPOINTS, config.out)
-        _write(report, network, config)
+        _write(report, network, config, plan)
     ranks.wait()  # all return when it is written
     return report
 
 
-def _write(report: TrainReport, network: CountNetwork, config: TrainConfig) -> None:
-    """The finished run, its report last."""
+def _write(report: TrainReport, network: CountNetwork, config: TrainConfig, plan: Plan) -> None:
+    """The finished run, its report last; its recipe is there since `_claim`."""
+    write_told(plan, config.out / CHECKPOINTS, config.out)
     write_bytes(config.out / WEIGHTS, save(_state(network)))
     draw_curves(
         report.history,
@@ -179,7 +179,6 @@ def _write(report: TrainReport, network: CountNetwork, config: TrainConfig) -> N
         blind_accuracy=report.blind_accuracy,
         target=config.out / "curves.svg",
     )
-    write_json(config.out / RECIPE, config.recipe.model_dump(mode="json"))
     write_bytes(config.out / RUN, msgspec.json.format(msgspec.json.encode(report), indent=2))
 
 

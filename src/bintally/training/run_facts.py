@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ import msgspec
 from bintally.errors import CheckpointError, ConfigError
 from bintally.training.diagnose.finding import Finding
 from bintally.training.finished import RECIPE, RUN, TrainReport
+from bintally.training.profile.evidence import Evidence
 from bintally.training.profile.settings import ProfileSettings
 from bintally.training.recipe import Recipe
 from bintally.training.run_log import (
@@ -22,10 +23,8 @@ from bintally.training.run_log import (
     SYSTEM,
     VALIDATIONS,
     StepRow,
-    SystemRow,
     ValidationRow,
     read_rows,
-    read_steps,
 )
 
 _OPERATORS: Final = Path("profile") / "operators.json"
@@ -69,12 +68,16 @@ class RunFacts:
     environment: Mapping[str, Any]
     epochs: list[dict[str, float]]
     """A row an epoch, as `TrainReport.history`; of a run that is not finished, from its log."""
-    steps: list[StepRow]
-    system: list[SystemRow]
+    evidence: Evidence
     findings: list[Finding]
     watched: bool
     operators: tuple[HotOperator, ...]
     missing: tuple[str, ...]
+
+    @property
+    def steps(self) -> Sequence[StepRow]:
+        """Each once, in order."""
+        return self.evidence.steps
 
 
 def read_facts(run: Path, *, now: float | None = None) -> RunFacts:
@@ -86,18 +89,17 @@ def read_facts(run: Path, *, now: float | None = None) -> RunFacts:
     log = run / LOG
     if not any((run / name).exists() for name in (RUN, LOG, "identity")):
         raise CheckpointError(f"{run} is no run.", hint="Name the folder that `bintally train --out` wrote.")
-    report, steps, settings = _report(run), read_steps(run), _settings(run)
+    report, evidence = _report(run), Evidence.read(run)
     watched = (log / FINDINGS).is_file()
     return RunFacts(
         folder=run,
         state=_state(log, report, time.time() if now is None else now),
         report=report,
-        settings=settings,
+        settings=_settings(run),
         profile=_profile(run),
         environment=_json(log / ENVIRONMENT),
-        epochs=report.history if report else _epochs(steps, read_rows(log / VALIDATIONS, ValidationRow)),
-        steps=steps,
-        system=list(read_rows(log / SYSTEM, SystemRow)),
+        epochs=report.history if report else _epochs(evidence.steps, evidence.validations),
+        evidence=evidence,
         findings=list(read_rows(log / FINDINGS, Finding)),
         watched=watched,
         operators=_operators(run),

@@ -29,7 +29,7 @@ def run_page(said: RunReport, facts: RunFacts) -> str:
         loss=steps_plot(facts.steps, said.findings),
         rate=rate_plot(facts.steps),
         timeline=timeline_plot(facts.steps),
-        system=system_plot(facts.system),
+        system=system_plot(facts.evidence.system),
         colours=PHASE_COLOURS,
         changed=[setting for setting in said.settings if setting.changed],
         unchanged=[setting for setting in said.settings if not setting.changed],

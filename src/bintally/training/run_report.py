@@ -15,7 +15,7 @@ from pydantic import Field
 from bintally.artifacts import write_bytes, write_text
 from bintally.config import Config
 from bintally.training.profile.breakdown import breakdown_of
-from bintally.training.profile.rules import profiler_report
+from bintally.training.profile.rules import judged
 from bintally.training.run_facts import RunFacts, read_facts
 from bintally.training.run_findings import Judgement, blind_baseline, judgement, ranked
 from bintally.training.run_page import run_page
@@ -57,7 +57,7 @@ def report(*, run: Path | str, out: Path | str | None = None, defaults: str | No
 def said_of(facts: RunFacts, *, defaults: Literal["code", "guide"] | None = None, page: Path = Path(PAGE)) -> RunReport:
     """What is to be said of a run; nothing is written."""
     defaults = defaults or facts.profile.defaults
-    profiled = profiler_report(facts.folder, defaults=defaults, parameters=facts.profile.parameters)
+    profiled = judged(facts.evidence, defaults=defaults, parameters=facts.profile.parameters)
     spent = breakdown_of(facts.steps)
     groups = ranked([*facts.findings, *profiled.findings, *_own(facts)], facts.epochs)
     said: Judgement = judgement(groups, facts.epochs, state=facts.state, watched=facts.watched)

@@ -26,7 +26,7 @@ from bintally.training.tune.processes import ProcessRunner
 from bintally.training.tune.run import tune
 from bintally.training.tune.study import Study
 from bintally.training.tune.trial import EpochSeen, Runner, TrialEnd, TrialSpec
-from tests.training.tune.recipes import tuned_recipe
+from tests.training.tune.recipes import BAD_RATE, GOOD_RATES, pruned_recipe, tuned_recipe
 
 
 @pytest.fixture(scope="module")
@@ -101,23 +101,12 @@ def test_a_tune_leaves_a_leaderboard_a_page_and_the_best_recipe(
 
 
 def test_a_pruned_trial_ends_early(data: Path, tmp_path: Path, runner: ProcessRunner) -> None:
-    choices = [3e-3, 5e-3, 1e-9]  # the last learns nothing, and so is worse than the median of the others
-    recipe = tuned_recipe(
-        {
-            "sampler": "grid",
-            "pruner": "median",
-            "prune_after_trials": 2,
-            "space": {"optimizer.head_lr": {"choices": choices}},
-        },
-        loop={"epochs": 5},
-        optimizer={"schedule": "constant"},
-    )
-    report = tune(recipe=recipe, data=data, out=tmp_path, runner=runner)
+    report = tune(recipe=pruned_recipe(), data=data, out=tmp_path, runner=runner)
     by_rate = {row.parameters["optimizer.head_lr"]: row for row in report.leaderboard.rows}
-    assert by_rate[1e-9].status == "pruned"
-    assert by_rate[1e-9].epochs < 5
-    assert [by_rate[rate].epochs for rate in choices[:2]] == [5, 5]
-    assert not (tmp_path / by_rate[1e-9].run / "run.json").exists()
+    assert by_rate[BAD_RATE].status == "pruned"
+    assert by_rate[BAD_RATE].epochs < 5
+    assert [by_rate[rate].epochs for rate in GOOD_RATES] == [5, 5]
+    assert not (tmp_path / by_rate[BAD_RATE].run / "run.json").exists()
 
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(data: Path, tmp_path: Path, runner: ProcessRunner) -> None:

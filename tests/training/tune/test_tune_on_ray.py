@@ -27,7 +27,7 @@ from bintally.training.tune.run import tune
 from bintally.training.tune.trial import TrialEnd, TrialSpec
 from tests.conftest import run_cli
 from tests.training.conftest import tiny_recipe
-from tests.training.tune.recipes import tuned_recipe
+from tests.training.tune.recipes import BAD_RATE, GOOD_RATES, pruned_recipe, tuned_recipe
 
 # Ray opens its client server's log files and leaves closing them to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -136,22 +136,11 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(data: Path, tmp_path: Path, 
 
 
 def test_a_pruned_trial_ends_early_and_one_that_fails_is_told(data: Path, tmp_path: Path, runner: RayRunner) -> None:
-    choices = [3e-3, 5e-3, 1e-9]  # the last learns nothing, and so is worse than the median of the others
-    recipe = tuned_recipe(
-        {
-            "sampler": "grid",
-            "pruner": "median",
-            "prune_after_trials": 2,
-            "space": {"optimizer.head_lr": {"choices": choices}},
-        },
-        loop={"epochs": 5},
-        optimizer={"schedule": "constant"},
-    )
-    report = tune(recipe=recipe, data=data, out=tmp_path / "tune", runner=runner)
+    report = tune(recipe=pruned_recipe(), data=data, out=tmp_path / "tune", runner=runner)
     by_rate = {row.parameters["optimizer.head_lr"]: row for row in report.leaderboard.rows}
-    assert by_rate[1e-9].status == "pruned"
-    assert by_rate[1e-9].epochs < 5
-    assert [by_rate[rate].epochs for rate in choices[:2]] == [5, 5]
+    assert by_rate[BAD_RATE].status == "pruned"
+    assert by_rate[BAD_RATE].epochs < 5
+    assert [by_rate[rate].epochs for rate in GOOD_RATES] == [5, 5]
     bad = tiny_recipe(network={"backbone": "no_such_network"})
     end = runner.run(_spec(bad, data, tmp_path / "bad"), lambda _epoch, _figures: True)
     assert end.status == "failed"

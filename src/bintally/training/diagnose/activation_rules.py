@@ -37,19 +37,12 @@ class DeadRelu(Rule):
 
     def judge(self, step: int, figures: Figures) -> list[Finding]:
         """Layers with too many."""
-        return [
-            self.found(
-                step,
-                name,
-                percent,
-                self.threshold_layer,
-                f"{percent:.0f}% of the ReLUs of {name} are dead: each is active for less than "
-                f"{self.threshold_inactivity:g}% of its inputs, so that little gets through and little is learnt.",
-                "Lower the learning rate, raise the initial biases, put a norm before it, or use a leaky ReLU.",
-            )
-            for name, (percent,) in figures.items()
-            if percent > self.threshold_layer
-        ]
+        told = (
+            f"of the ReLUs of {{name}} are dead: each is active for less than {self.threshold_inactivity:g}% of its "
+            "inputs, so that little gets through and little is learnt."
+        )
+        advice = "Lower the learning rate, raise the initial biases, put a norm before it, or use a leaky ReLU."
+        return _too_many(self, step, figures, told, advice)
 
 
 @dataclass(kw_only=True)
@@ -87,19 +80,22 @@ class SaturatedActivation(Rule):
 
     def judge(self, step: int, figures: Figures) -> list[Finding]:
         """Layers with too many."""
-        return [
-            self.found(
-                step,
-                name,
-                percent,
-                self.threshold_layer,
-                f"{percent:.0f}% of the units of {name} are saturated: their inputs are where the activation is flat, "
-                "so that no gradient gets through.",
-                "Scale its inputs down: smaller initial weights, a norm before it, a lower learning rate.",
-            )
-            for name, (percent,) in figures.items()
-            if percent > self.threshold_layer
-        ]
+        told = "of the units of {name} are saturated: their inputs are where the activation is flat, so that no "
+        told += "gradient gets through."
+        advice = "Scale its inputs down: smaller initial weights, a norm before it, a lower learning rate."
+        return _too_many(self, step, figures, told, advice)
+
+
+def _too_many(
+    rule: DeadRelu | SaturatedActivation, step: int, figures: Figures, told: str, advice: str
+) -> list[Finding]:
+    """Layers with more than `threshold_layer` percent of their units ill; `told` goes on after the percentage."""
+    limit = rule.threshold_layer
+    return [
+        rule.found(step, name, percent, limit, f"{percent:.0f}% {told.format(name=name)}", advice)
+        for name, (percent,) in figures.items()
+        if percent > limit
+    ]
 
 
 @dataclass(kw_only=True)

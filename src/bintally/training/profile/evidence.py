@@ -48,7 +48,7 @@ class Evidence:
         """The step under way at a time; 0 before the first."""
         if not self.steps:
             return 0
-        index = min(bisect_right([row.at for row in self.steps], at), len(self.steps) - 1)
+        index = min(bisect_right(self.steps, at, key=lambda row: row.at), len(self.steps) - 1)
         return self.steps[index].step
 
 

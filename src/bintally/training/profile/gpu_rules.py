@@ -3,7 +3,7 @@
 A look at the machine is one of its data points. Percentiles and histograms are over a GPU's own values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -18,13 +18,10 @@ from bintally.training.run_log import SystemRow
 SCAN_US: Final = 60_000_000
 
 
-@dataclass(frozen=True)
-class BatchSize:
-    """Processor, GPU and the GPU's memory are all little used: batches could be larger."""
+@dataclass(frozen=True, kw_only=True)
+class _OverWindows:
+    """Judges each GPU by the last `window` looks at it."""
 
-    cpu_threshold_p95: float = 70
-    gpu_threshold_p95: float = 70
-    gpu_memory_threshold_p95: float = 70
     patience: int = 1000
     window: int = 500
     scan_interval_us: float = SCAN_US
@@ -38,8 +35,23 @@ class BatchSize:
         return [found for gpu in range(evidence.gpus) if (found := self._of(gpu, evidence))]
 
     def _of(self, gpu: int, evidence: Evidence) -> Finding | None:
+        raise NotImplementedError
+
+    def _windows(self, evidence: Evidence) -> Iterator[Sequence[SystemRow]]:
         for count in scans(evidence.system, patience=self.patience, interval_us=self.scan_interval_us):
-            rows = evidence.system[max(count - self.window, 0) : count]
+            yield evidence.system[max(count - self.window, 0) : count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSize(_OverWindows):
+    """Processor, GPU and the GPU's memory are all little used: batches could be larger."""
+
+    cpu_threshold_p95: float = 70
+    gpu_threshold_p95: float = 70
+    gpu_memory_threshold_p95: float = 70
+
+    def _of(self, gpu: int, evidence: Evidence) -> Finding | None:
+        for rows in self._windows(evidence):
             cpu = float(np.percentile([row.cpu_percent for row in rows], 95))
             busy, memory = (float(np.percentile(values, 95)) for values in (_busy(rows, gpu), _memory(rows, gpu)))
             if (
@@ -60,27 +72,15 @@ class BatchSize:
         return None
 
 
-@dataclass(frozen=True)
-class LowGPUUtilization:
+@dataclass(frozen=True, kw_only=True)
+class LowGPUUtilization(_OverWindows):
     """A GPU is little used, or now and then not at all."""
 
     threshold_p95: float = 70
     threshold_p5: float = 10
-    window: int = 500
-    patience: int = 1000
-    scan_interval_us: float = SCAN_US
-
-    def lacks(self, evidence: Evidence) -> str:
-        """GPUs, and looks."""
-        return lacks_rows(evidence, self.patience, gpus=1)
-
-    def judge(self, evidence: Evidence) -> list[Finding]:
-        """One finding a GPU, at the first look that shows it."""
-        return [found for gpu in range(evidence.gpus) if (found := self._of(gpu, evidence))]
 
     def _of(self, gpu: int, evidence: Evidence) -> Finding | None:
-        for count in scans(evidence.system, patience=self.patience, interval_us=self.scan_interval_us):
-            rows = evidence.system[max(count - self.window, 0) : count]
+        for rows in self._windows(evidence):
             p5, p95 = (float(value) for value in np.percentile(_busy(rows, gpu), (5, 95)))
             if p95 < self.threshold_p95:
                 value, threshold, said = p95, self.threshold_p95, f"is at most {p95:.0f}% busy 95% of the time"

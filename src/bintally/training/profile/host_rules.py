@@ -261,7 +261,6 @@ class MaxInitializationTime:
                 value=minutes,
                 threshold=self.threshold,
                 message=f"It took {minutes:.1f} minutes until the first step.",
-                advice="Photos are decoded once into the cache: keep $BINTALLY_CACHE between trainings, or lower "
-                "input.cache_px.",
+                advice="Photos are decoded once into DATA/cache: keep it between trainings, or lower input.cache_px.",
             )
         ]

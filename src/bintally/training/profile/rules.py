@@ -90,7 +90,7 @@ class ProfilerReport(msgspec.Struct, frozen=True):
 def profile_rules(
     run: Path, *, defaults: Defaults = "code", parameters: Mapping[str, Any] | None = None
 ) -> tuple[Finding, ...]:
-    """What all rules find in `run`, finished or running; `parameters` as in `profiler_report`.
+    """What all rules find in `run`, finished or running; `parameters` as in `judged`.
 
     Raises:
         ConfigError: no such rule, or it has no such parameter.
@@ -101,6 +101,17 @@ def profile_rules(
 def profiler_report(
     run: Path, *, defaults: Defaults = "code", parameters: Mapping[str, Any] | None = None
 ) -> ProfilerReport:
+    """What `judged` says of a run folder.
+
+    Raises:
+        ConfigError: no such rule, or it has no such parameter.
+    """
+    return judged(Evidence.read(run), defaults=defaults, parameters=parameters)
+
+
+def judged(
+    evidence: Evidence, *, defaults: Defaults = "code", parameters: Mapping[str, Any] | None = None
+) -> ProfilerReport:
     """Every rule's verdict, and how the machine was used.
 
     `parameters`: values by rule and name, {"StepOutlier": {"stddev": 4}}, or as ProfilerReport takes them,
@@ -109,10 +120,8 @@ def profiler_report(
     Raises:
         ConfigError: no such rule, or it has no such parameter.
     """
-    rules = configured(defaults=defaults, parameters=parameters)
-    evidence = Evidence.read(run)
     verdicts = []
-    for rule in rules:
+    for rule in configured(defaults=defaults, parameters=parameters):
         lacks = rule.lacks(evidence)
         verdicts.append(
             Verdict(

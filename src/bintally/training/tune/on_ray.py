@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Final, Self
+from typing import Any, Final, Self
 
 import msgspec
-from pydantic import Field
 
 from bintally.errors import TrainingError
 from bintally.training.launch import GO_ON
@@ -25,14 +24,6 @@ from bintally.training.tune.trial import EpochSeen, TrialEnd, TrialSpec
 
 CLOSING_S: Final = 20.0
 """Trials that have not ended so long after they were told to are killed."""
-
-On = Annotated[
-    str,
-    Field(
-        pattern=r"^$|^ray$|^ray://[^/ ]+:\d+$",
-        description="'ray': a Ray cluster ($RAY_ADDRESS, or one on this machine); ray://host:port: that one.",
-    ),
-]
 
 
 class RayRunner:

@@ -30,10 +30,11 @@ from bintally.config import Config
 from bintally.errors import ConfigError, TrainingError, UsageError
 from bintally.progress import SILENT, Progress
 from bintally.settings import cpu_count
+from bintally.training.launch import On
 from bintally.training.plan import CODE, Plan, training_state
 from bintally.training.recipe import Recipe
 from bintally.training.tune.leaderboard import Leaderboard, leaderboard, run_folder, write_leaderboard
-from bintally.training.tune.on_ray import On, RayRunner
+from bintally.training.tune.on_ray import RayRunner
 from bintally.training.tune.page import write_page
 from bintally.training.tune.processes import ProcessRunner
 from bintally.training.tune.recipe_file import rooted, write_recipe

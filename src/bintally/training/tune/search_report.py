@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bintally.bundle import Figure, SplitMetrics
 from bintally.config import Config
-from bintally.training.tune.on_ray import On
+from bintally.training.launch import On
 from bintally.training.tune.search_leaderboard import LeaderRow
 from bintally.training.tune.search_presets import PresetName
 from bintally.training.tune.search_state import LeftOut, Spent
