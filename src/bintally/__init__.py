@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bintally.counting.evaluate_bins import evaluate_bins as evaluate_bins
     from bintally.counting.following import History as History
     from bintally.counting.following import follow as follow
-    from bintally.counting.verification import Verdict as Verdict
+    from bintally.counting.verification import Verification as Verification
     from bintally.counting.verify_lines import verify as verify
     from bintally.data.check import check as check
     from bintally.data.explore import explore as explore
@@ -40,7 +40,7 @@ _HOMES = {
     "CountEstimate": "records",
     "Counter": "counting.counter",
     "History": "counting.following",
-    "Verdict": "counting.verification",
+    "Verification": "counting.verification",
     "check": "data.check",
     "compare": "counting.compare",
     "count": "counting.batch",

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bintally import Verdict
+from bintally import Verification
 from tests.bundles import bin_photo, make_bundle
 from tests.conftest import run_cli
 
@@ -31,8 +31,8 @@ def bins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _verdicts(lines: str) -> list[Verdict]:
-    return [msgspec.json.decode(line, type=Verdict) for line in lines.splitlines()]
+def _verdicts(lines: str) -> list[Verification]:
+    return [msgspec.json.decode(line, type=Verification) for line in lines.splitlines()]
 
 
 def test_a_person_gets_a_table_with_reasons_and_the_licence(bundle: Path, bins: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_machine_gets_one_verdict_a_line_and_no_word_more(bundle: Path, bins: 
     assert verdict.record_is_right is not None
     assert verdict.record_is_right < 0.1
     assert verdict.reasons
-    assert set(json.loads(ended.stdout)) == set(Verdict.__struct_fields__)
+    assert set(json.loads(ended.stdout)) == set(Verification.__struct_fields__)
 
 
 def test_many_stand_in_a_csv_file_and_a_bad_line_is_told(bundle: Path, bins: Path) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import bintally
-from bintally import Verdict
+from bintally import Verification
 from bintally.counting.counter import Counter
 from bintally.counting.verify_lines import verify
 from bintally.errors import DataError, ModelError, UsageError
@@ -41,10 +41,10 @@ def _listed(folder: Path, rows: Sequence[Sequence[object]], header: Sequence[str
     return path
 
 
-def _verdicts(**how: Any) -> list[Verdict]:
+def _verdicts(**how: Any) -> list[Verification]:
     to = io.StringIO()
     verify(to=to, **how)
-    return [msgspec.json.decode(line, type=Verdict) for line in to.getvalue().splitlines()]
+    return [msgspec.json.decode(line, type=Verification) for line in to.getvalue().splitlines()]
 
 
 def test_each_line_has_its_verdict_or_says_which_cell_is_wrong(telling_bundle: Path, folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_each_line_has_its_verdict_or_says_which_cell_is_wrong(telling_bundle: P
     listed = _listed(folder, rows, ("path", "record", "previous", "previous_count"))
     to = io.StringIO()
     report = verify(listed=listed, bundle=telling_bundle, to=to)
-    lines = [msgspec.json.decode(line, type=Verdict) for line in to.getvalue().splitlines()]
+    lines = [msgspec.json.decode(line, type=Verification) for line in to.getvalue().splitlines()]
     assert [line.path for line in lines] == [row[0] for row in rows]
     assert [line.record for line in lines] == [
         row[1] if str(row[1]).endswith(".json") else None for row in rows

@@ -24,7 +24,7 @@ from bintally.counting.frames import empty_frames
 from bintally.counting.network import Network, Seen, change_card
 from bintally.counting.sets import count_sets
 from bintally.counting.stock_record import StockRecord, read_record
-from bintally.counting.verification import Shown, Verdict, judged
+from bintally.counting.verification import Shown, Verification, judged
 from bintally.errors import ModelError, PhotoError, UsageError
 from bintally.photos import read_photo
 from bintally.records import CountEstimate, Timings, parse_counts
@@ -174,7 +174,7 @@ class Counter:
         *,
         previous: Photo | None = None,
         previous_count: int | None = None,
-    ) -> Verdict:
+    ) -> Verification:
         """Whether a stock record is right, by a photo of the bin (and an earlier one, where there is one).
 
         `record` is a dict, JSON or a JSON file's path: product -> quantity, or ABID's metadata with measures.
@@ -200,7 +200,7 @@ class Counter:
         records: Sequence[StockRecord],
         before: Sequence[NDArray[np.uint8] | None],
         before_counts: Sequence[int | None],
-    ) -> list[Verdict]:
+    ) -> list[Verification]:
         """Whether records are right, by photos already brought to the model's size; `before`: earlier photos, or None.
 
         Raises:
@@ -240,11 +240,11 @@ class Counter:
         raw_k: NDArray[np.float32],
         attributes_a: NDArray[np.float32],
         abstain: str | None,
-    ) -> Verdict:
+    ) -> Verification:
         shares = dict(zip(self.card.count_keys, (raw_k / raw_k.sum()).tolist(), strict=True))
         right, reasons = judged(card, record.products, Shown(shares, self.card.target_prior, attributes_a))
         best = max(shares, key=lambda key: shares[key])
-        return Verdict(
+        return Verification(
             record=record.name,
             recorded_count=record.items,
             record_is_right=right,

@@ -54,7 +54,7 @@ class Explanation(NamedTuple):
     words: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verification(msgspec.Struct, frozen=True):
     """What a photo says of a record. `record_is_right` is a probability; `reasons` are in words, the weightiest first.
 
     `count` is what the photo (beside an earlier one, where there was one) shows, `recorded_count` what the record says.

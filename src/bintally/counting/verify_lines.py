@@ -23,7 +23,7 @@ from bintally.counting.counter import Counter
 from bintally.counting.output import shown
 from bintally.counting.pair_lines import Cells, Pair, error_of, one_pair, pair_of, place_of, read_rows, stacked
 from bintally.counting.stock_record import StockRecord, read_record
-from bintally.counting.verification import Verdict
+from bintally.counting.verification import Verification
 from bintally.errors import BintallyError, ModelError, UsageError
 from bintally.progress import SILENT, Progress
 from bintally.records import key_of
@@ -147,14 +147,14 @@ def _able(counter: Counter, cases: Sequence[Case]) -> VerificationCard:
     return counter.card.verification
 
 
-def _verdicts(counter: Counter, cases: Sequence[Case]) -> Generator[list[Verdict]]:
+def _verdicts(counter: Counter, cases: Sequence[Case]) -> Generator[list[Verification]]:
     photos = decoded_ahead(cases, lambda case: case.pair.places, counter.card, batch_size=_BATCH, workers=cpu_count())
     with closing(photos):
         for batch in photos:
             yield _judged(counter, batch)
 
 
-def _judged(counter: Counter, batch: Sequence[tuple[Case, Sequence[Decoded]]]) -> list[Verdict]:
+def _judged(counter: Counter, batch: Sequence[tuple[Case, Sequence[Decoded]]]) -> list[Verification]:
     errors = [error_of(case.pair, photos) for case, photos in batch]
     readable = [row for row, error in zip(batch, errors, strict=True) if error is None]
     before: list[NDArray[np.uint8] | None] = [
@@ -182,12 +182,12 @@ def _judged(counter: Counter, batch: Sequence[tuple[Case, Sequence[Decoded]]]) -
     ]
 
 
-def _no_verdict(counter: Counter, case: Case, error: str) -> Verdict:
+def _no_verdict(counter: Counter, case: Case, error: str) -> Verification:
     recorded = None if case.record is None else case.record.items
-    return Verdict(error=shown(error), recorded_count=recorded, model=counter.card.name)
+    return Verification(error=shown(error), recorded_count=recorded, model=counter.card.name)
 
 
-def _write(to: TextIO, batch: Sequence[Verdict], keys: Sequence[str], style: str, *, is_first: bool) -> None:
+def _write(to: TextIO, batch: Sequence[Verification], keys: Sequence[str], style: str, *, is_first: bool) -> None:
     """Each line is flushed by itself: whoever reads a pipe sees each verdict as soon as it is there."""
     if style == "table" and is_first:
         to.write("right?  photo shows  record says  photo\n")
@@ -196,7 +196,7 @@ def _write(to: TextIO, batch: Sequence[Verdict], keys: Sequence[str], style: str
         to.flush()
 
 
-def _row(verdict: Verdict, keys: Sequence[str]) -> str:
+def _row(verdict: Verification, keys: Sequence[str]) -> str:
     path = (verdict.path or "").replace("\r", "\\r").replace("\n", "\\n")
     says = "" if verdict.recorded_count is None else str(verdict.recorded_count)
     if verdict.record_is_right is None or verdict.count is None:
@@ -213,7 +213,7 @@ class _Tally:
         self._threshold = threshold
         self.totals = {"right": 0, "wrong": 0, "abstained": 0, "failed": 0}
 
-    def add(self, batch: Sequence[Verdict]) -> None:
+    def add(self, batch: Sequence[Verification]) -> None:
         for verdict in batch:
             if verdict.record_is_right is None:
                 self.totals["failed"] += 1
