@@ -4,6 +4,8 @@
 BintallyError                 1   carries a sentence and a hint: what to do next
 ├── UsageError                2   what was asked for makes no sense
 │   ├── ConfigError               a recipe or setting is wrong; unknown names say "did you mean"
+│   ├── AccessError               the person may not do that
+│   ├── ConflictError             somebody else did something first: look again
 │   └── RequestError              a request to the service is refused, with the HTTP status that says so
 ├── DataError                 3   photos or records cannot be used
 │   ├── SourceError               a source cannot be reached or is not laid out as promised
@@ -48,6 +50,14 @@ class UsageError(BintallyError):
 
 class ConfigError(UsageError):
     """A recipe or setting is wrong."""
+
+
+class AccessError(UsageError):
+    """The person may not do that."""
+
+
+class ConflictError(UsageError):
+    """Somebody else did something first; what was asked for no longer fits."""
 
 
 class RequestError(UsageError):
