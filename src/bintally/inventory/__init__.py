@@ -1,0 +1,1 @@
+"""Counts meet records: the ledger, the decision, the review."""

@@ -1,0 +1,298 @@
+"""Which records are accepted without a person: many cases at once.
+
+A record is accepted if its score (`scores`) reaches the threshold (`acceptance`) that keeps what is promised for its
+value and ABC class at the rate at which such records are wrong. By construction a higher score, a lower rate or a laxer
+promise never takes an acceptance back, and a higher value never gives one.
+
+What bars a record is not overruled by any score: no bin in the photo, uncountable, unreadable, no photo, stale. Nor are
+records accepted that lie in an open top such as "6+", whose counts no photo tells apart, or above all counts.
+
+Shapes: N cases, K count keys.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bintally.errors import ConfigError, DataError
+from bintally.inventory.policy import scores
+from bintally.inventory.policy.acceptance import TOLERANCES, Acceptance, Thresholds
+from bintally.inventory.policy.settings import PolicySettings, ToleranceOfClass
+from bintally.inventory.verdict import OUTCOMES, Verdict
+
+KINDS: Final = ("none", "photo", "change", "followed")
+"""What the probabilities come from: nothing, one photo, a pair of photos with a confirmed earlier count, the filter."""
+
+CLASSES: Final = ("A", "B", "C")
+
+_AT_ONCE: Final = 1 << 16  # cases: a few tens of MB at a time
+_MATCH, _MISMATCH, _UNCERTAIN, _STALE = (OUTCOMES.index(name) for name in ("match", "mismatch", "uncertain", "stale"))
+_RATES: Final = (1e-6, 1.0 - 1e-6)
+
+
+class Bar(IntEnum):
+    """Why a record can't be accepted, whatever the score."""
+
+    NONE = 0
+    NO_BIN = 1
+    UNCOUNTABLE = 2
+    UNREADABLE = 3
+    NO_PHOTO = 4
+    STALE = 5
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Records to judge, and what is known of their bins."""
+
+    keys: tuple[str, ...]  # count keys, ascending; only the last may be open ("6+")
+    probabilities_nk: NDArray[np.floating[Any]]  # all that is known of the bin; each row sums to 1
+    prior_nk: NDArray[np.floating[Any]]  # the same without its photos
+    recorded_n: NDArray[np.integer[Any]]
+    kind_n: NDArray[np.uint8]  # index into KINDS
+    wrong_n: NDArray[np.floating[Any]]  # how often such records are wrong (`rates`)
+    unit_value_n: NDArray[np.floating[Any]]  # money for one item; nan: unknown
+    class_n: NDArray[np.uint8]  # index into CLASSES
+    derived_n: NDArray[np.bool_]  # the record follows from the bin's history, which `prior_nk` has in it already
+    bar_n: NDArray[np.uint8]  # of `Bar`
+    draw_n: NDArray[np.uint64]  # `draw_of` the case's id, for the blind recount
+
+    def __post_init__(self) -> None:
+        many, keys = len(self.recorded_n), len(self.keys)
+        for name in ("probabilities_nk", "prior_nk"):
+            if getattr(self, name).shape != (many, keys):
+                raise DataError(f"{name} has the shape {getattr(self, name).shape}, not {(many, keys)}.", hint=_SHAPES)
+        for name in ("kind_n", "wrong_n", "unit_value_n", "class_n", "derived_n", "bar_n", "draw_n"):
+            if len(getattr(self, name)) != many:
+                raise DataError(f"{name} has {len(getattr(self, name))} rows, not {many}.", hint=_SHAPES)
+
+    def __len__(self) -> int:
+        return len(self.recorded_n)
+
+    def rows(self, rows: slice | NDArray[Any]) -> "Cases":
+        """Some of them."""
+        parts = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "keys"}
+        return Cases(keys=self.keys, **parts)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided of `cases`, in their order."""
+
+    cases: Cases
+    settings: PolicySettings
+    outcome_n: NDArray[np.uint8]  # index into OUTCOMES
+    right_n: NDArray[np.float64]  # P(right | all); nan: can't be said
+    prior_right_n: NDArray[np.float64]  # P(right | all but the photos)
+    score_n: NDArray[np.float64]  # nats; nan: nothing was seen
+    threshold_n: NDArray[np.float64]  # nan: no score keeps the promise
+    promised_n: NDArray[np.float64]
+    count_n: NDArray[np.int64]  # the most probable; an open top as its first count; -1: nothing was seen
+    tolerance_n: NDArray[np.int64]  # items
+    calibrated_n: NDArray[np.bool_]  # the acceptance file speaks of such evidence
+    apart_n: NDArray[np.bool_]  # the record can be told from its neighbours
+    second_approval_n: NDArray[np.bool_]
+    blind_recount_n: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.outcome_n)
+
+    def verdict(self, n: int) -> Verdict:
+        """One decision with its reasons in words."""
+        from bintally.inventory.policy.words import verdict_of
+
+        return verdict_of(self, n)
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """All of them, in words."""
+        return (self.verdict(n) for n in range(len(self)))
+
+
+class Policy:
+    """Settings and what was calibrated, ready to judge.
+
+    `acceptance` None, or one that lacks a kind of evidence: no such record is accepted.
+
+    Raises:
+        ConfigError: the acceptance file was made for another mix of errors than the settings have.
+    """
+
+    def __init__(self, settings: PolicySettings, acceptance: Acceptance | None) -> None:
+        if acceptance is not None and acceptance.error_mix != settings.errors:
+            raise ConfigError(
+                f"The acceptance file is for the errors {acceptance.errors}, the settings have "
+                f"{settings.errors.model_dump()}.",
+                hint="Run `bintally policy fit --settings FILE` with these settings.",
+            )
+        self.settings = settings
+        self.acceptance = acceptance
+        self._thresholds: dict[tuple[str, bool, int], Thresholds] = {}
+        if acceptance is not None:
+            for table in acceptance.tables:
+                known = Thresholds(acceptance.thresholds, table, settings.confidence)
+                self._thresholds[table.kind, table.derived, table.tolerance] = known
+
+    def decide(self, cases: Cases) -> Decisions:
+        """Judges all of `cases`."""
+        parts = [self._decide(cases.rows(slice(start, start + _AT_ONCE))) for start in range(0, len(cases), _AT_ONCE)]
+        parts = parts or [self._decide(cases)]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return Decisions(cases=cases, settings=self.settings, **joined)
+
+    def _decide(self, cases: Cases) -> dict[str, NDArray[Any]]:
+        wrong_n = np.clip(np.nan_to_num(cases.wrong_n.astype(np.float64), nan=1.0), *_RATES)
+        promised_n, tolerance_n = promised(self.settings, cases), tolerances(self.settings, cases)
+        score_n, prior_right_n, apart_n = _scored(cases, wrong_n, tolerance_n, self.settings)
+        rate_n = rates(cases, wrong_n, prior_right_n)
+        threshold_n, calibrated_n = self._threshold(cases, promised_n, rate_n, tolerance_n)
+        right_n = _sigmoid(score_n + _logit(1.0 - rate_n))
+        seen_n = np.isin(cases.bar_n, (Bar.NONE, Bar.STALE)) & (cases.kind_n > 0)
+        free_n = (cases.bar_n == Bar.NONE) & seen_n
+        match_n = free_n & calibrated_n & apart_n & (score_n >= threshold_n)
+        mismatch_n = free_n & calibrated_n & ~match_n & (right_n <= 1.0 - self.settings.mismatch_at)
+        outcome_n = np.full(len(cases), _UNCERTAIN, np.uint8)
+        outcome_n[match_n], outcome_n[mismatch_n] = _MATCH, _MISMATCH
+        outcome_n[cases.bar_n == Bar.STALE] = _STALE
+        count_n = np.where(seen_n, scores.values_of(cases.keys)[cases.probabilities_nk.argmax(axis=1)], -1)
+        return {
+            "outcome_n": outcome_n,
+            "right_n": np.where(seen_n, right_n, np.nan),
+            "prior_right_n": prior_right_n,
+            "score_n": np.where(seen_n, score_n, np.nan),
+            "threshold_n": threshold_n,
+            "promised_n": promised_n,
+            "count_n": count_n,
+            "tolerance_n": tolerance_n,
+            "calibrated_n": calibrated_n,
+            "apart_n": apart_n,
+            "second_approval_n": _second_approval(self.settings, cases, count_n, outcome_n),
+            "blind_recount_n": match_n & drawn(cases.draw_n, self.settings.recount_share),
+        }
+
+    def _threshold(
+        self, cases: Cases, promised_n: scores.Floats, wrong_n: scores.Floats, tolerance_n: scores.Ints
+    ) -> tuple[scores.Floats, NDArray[np.bool_]]:
+        threshold_n = np.full(len(cases), np.nan)
+        calibrated_n = np.zeros(len(cases), np.bool_)
+        for (kind, derived, tolerance), thresholds in self._thresholds.items():
+            rows = np.flatnonzero(
+                (cases.kind_n == KINDS.index(kind)) & (cases.derived_n == derived) & (tolerance_n == tolerance)
+            )
+            calibrated_n[rows] = True
+            threshold_n[rows] = thresholds.of(promised_n[rows], wrong_n[rows])
+        return threshold_n, calibrated_n
+
+
+def rates(cases: Cases, wrong_n: scores.Floats, prior_right_n: scores.Floats) -> scores.Floats:
+    """[N] share of wrong records among those like each.
+
+    A record that follows from the history is no more often right than the history says without the photos.
+    """
+    rate_n: scores.Floats = np.clip(np.where(cases.derived_n, 1.0 - prior_right_n, wrong_n), *_RATES)
+    return rate_n
+
+
+def draw_of(case_id: str, seed: int = 0) -> int:
+    """A number below 2^64 that looks random and is always the same for a case: who is drawn for a blind recount."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{case_id}".encode(), digest_size=8).digest(), "little")
+
+
+def drawn(draw_n: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
+    """[N] whether each lies in the lowest `share` of all draws."""
+    if share >= 1.0:
+        return np.ones(len(draw_n), np.bool_)
+    chosen: NDArray[np.bool_] = draw_n.astype(np.uint64) < np.uint64(int(share * 2.0**64))
+    return chosen
+
+
+def promised(settings: PolicySettings, cases: Cases) -> scores.Floats:
+    """[N] the strictest promise that holds for each record's class and value."""
+    by_class = np.array([settings.promised_escape_by_class.get(name, settings.promised_escape) for name in CLASSES])
+    promised_n: scores.Floats = by_class[cases.class_n]
+    value_n = np.nan_to_num(cases.unit_value_n * cases.recorded_n, nan=np.inf)
+    for band in settings.value_bands:
+        promised_n = np.where(value_n >= band.above, np.minimum(promised_n, band.promised_escape), promised_n)
+    return promised_n
+
+
+def tolerances(settings: PolicySettings, cases: Cases) -> scores.Ints:
+    """[N] items a count may be off."""
+    by_class = [_tolerance(of, cases) for of in (settings.tolerance.A, settings.tolerance.B, settings.tolerance.C)]
+    tolerance_n: scores.Ints = np.choose(cases.class_n, by_class)
+    return tolerance_n
+
+
+def _tolerance(of: ToleranceOfClass, cases: Cases) -> scores.Ints:
+    limits = []
+    if of.units is not None:
+        limits.append(np.full(len(cases), of.units, np.float64))
+    if of.percent is not None:
+        limits.append(np.floor(cases.recorded_n * of.percent / 100.0 + 1e-9))
+    if of.value is not None:
+        known_n = cases.unit_value_n > 0
+        limits.append(np.where(known_n, np.floor(of.value / np.where(known_n, cases.unit_value_n, 1.0) + 1e-9), 0.0))
+    if not limits:
+        return np.zeros(len(cases), np.int64)
+    least_n: scores.Floats = np.minimum.reduce(limits)
+    return np.minimum(least_n, float(np.iinfo(np.int32).max)).astype(np.int64)
+
+
+def _scored(
+    cases: Cases, wrong_n: scores.Floats, tolerance_n: scores.Ints, settings: PolicySettings
+) -> tuple[scores.Floats, scores.Floats, NDArray[np.bool_]]:
+    """[N] score, P(right) without the photos, and whether the record can be told from its neighbours."""
+    score_n, prior_n = np.zeros(len(cases)), np.zeros(len(cases))
+    apart_n = np.zeros(len(cases), np.bool_)
+    for tolerance in np.unique(np.minimum(tolerance_n, TOLERANCES[-1] + 1)):
+        part = np.flatnonzero(np.minimum(tolerance_n, TOLERANCES[-1] + 1) == tolerance)
+        for derived in (False, True):
+            rows = part[cases.derived_n[part] == derived]
+            if len(rows):
+                some, table = cases.rows(rows), scores.weights(cases.keys, settings.errors, int(tolerance))
+                score_n[rows], prior_n[rows] = scored(some, wrong_n[rows], table, derived=derived)
+                apart_n[rows] = scores.told_apart(cases.keys, some.recorded_n.astype(np.int64), table)
+    beyond_n = scores.beyond(cases.keys, cases.recorded_n.astype(np.int64))
+    score_n[beyond_n] = prior_n[beyond_n] = np.nan
+    return score_n, prior_n, apart_n
+
+
+def scored(
+    cases: Cases, wrong_n: scores.Floats, table: scores.Weights, *, derived: bool
+) -> tuple[scores.Floats, scores.Floats]:
+    """[N] score and P(right) without the photos of cases of one tolerance, all derived or none."""
+    shares_nk, prior_nk = (shares.astype(np.float64) for shares in (cases.probabilities_nk, cases.prior_nk))
+    recorded_n = cases.recorded_n.astype(np.int64)
+    if derived:
+        said_n = scores.right_share(prior_nk, recorded_n, table)
+        return scores.photo_score_of(shares_nk, prior_nk, recorded_n, table), np.minimum(1.0 - wrong_n, said_n)
+    prior_score_n = scores.score_of(prior_nk, recorded_n, table)
+    return scores.score_of(shares_nk, recorded_n, table), _sigmoid(prior_score_n + _logit(1.0 - wrong_n))
+
+
+def _second_approval(
+    settings: PolicySettings, cases: Cases, count_n: scores.Ints, outcome_n: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    if settings.second_approval_above is None:
+        return np.zeros(len(cases), np.bool_)
+    differs_n = (count_n >= 0) & (count_n != cases.recorded_n) & np.isin(outcome_n, (_MISMATCH, _UNCERTAIN))
+    worth_n = np.nan_to_num(np.abs(count_n - cases.recorded_n) * cases.unit_value_n, nan=np.inf)
+    return np.asarray(differs_n & (worth_n >= settings.second_approval_above))
+
+
+def _logit(share_n: scores.Floats) -> scores.Floats:
+    kept_n = np.clip(share_n, *_RATES)
+    odds_n: scores.Floats = np.log(kept_n) - np.log1p(-kept_n)
+    return odds_n
+
+
+def _sigmoid(log_odds_n: scores.Floats) -> scores.Floats:
+    share_n: scores.Floats = 1.0 / (1.0 + np.exp(-np.clip(log_odds_n, -60.0, 60.0)))
+    return share_n
+
+
+_SHAPES: Final = "Every array has a row a case; probabilities and prior a column a key."
