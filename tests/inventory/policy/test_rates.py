@@ -28,15 +28,26 @@ def outcomes(rows: list[Row], propensity: float = 1.0) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=schema)
 
 
-def test_without_outcomes_every_record_is_as_the_site_is_guessed() -> None:
-    found = rates(RECORDS, outcomes([]), KNOWN)
-    assert found["mean"].to_list() == pytest.approx([0.05] * 4)
-    assert (found["upper"] > found["mean"]).all()
+@pytest.mark.parametrize("guess", [0.001, 0.05, 0.3, 0.9])
+def test_without_outcomes_the_guess_is_reckoned_with(guess: float) -> None:
+    found = rates(RECORDS, outcomes([]), PolicySettings(wrong_records=guess))
+    assert found["upper"].to_list() == pytest.approx([guess] * 4, rel=1e-3)
+    assert (found["mean"] <= found["upper"] + 1e-12).all()
+
+
+def test_what_is_reckoned_with_comes_near_the_mean_as_outcomes_come_in() -> None:
+    gaps = []
+    for many in (40, 400, 4000):
+        found = rates(RECORDS, outcomes([(n % 4, n % 20 == 0) for n in range(many)]), KNOWN)
+        gaps.append(float((found["upper"] - found["mean"]).max()))
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 0.005
 
 
 def test_wrong_records_raise_the_bin_most_then_its_product_then_its_class() -> None:
     mean = rates(RECORDS, outcomes([(0, True)] * 5), KNOWN)["mean"].to_list()
-    assert mean[0] > mean[1] > mean[2] > mean[3] > 0.05
+    guess = rates(RECORDS, outcomes([]), KNOWN)["mean"][0]
+    assert mean[0] > mean[1] > mean[2] > mean[3] > guess
 
 
 def test_many_outcomes_replace_the_guess() -> None:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betainc, betaincinv
 
 from bintally.errors import DataError
 from bintally.inventory.policy.settings import PolicySettings
@@ -28,8 +28,9 @@ OUTCOMES: Final = ("abc_class", "product", "bin", "wrong", "propensity")
 def rates(records: pl.DataFrame, outcomes: pl.DataFrame, settings: PolicySettings) -> pl.DataFrame:
     """The share of wrong records among those like each: columns `mean` and `upper`, a row a row of `records`.
 
-    `records` has the columns `abc_class`, `product` and `bin`; `outcomes` those of `OUTCOMES`. `upper` is the quantile
-    `rate_quantile` of what is known of the bin, and at least the mean.
+    `records` has the columns `abc_class`, `product` and `bin`; `outcomes` those of `OUTCOMES`. `upper` starts from the
+    quantile `rate_quantile` of what is known of the site instead of its mean: without outcomes it is `wrong_records`.
+    That bins differ from each other is no reason for more: among many records the mean over them is what counts.
 
     Raises:
         DataError: a column is missing, or a propensity is not above 0 and up to 1.
@@ -43,36 +44,40 @@ def rates(records: pl.DataFrame, outcomes: pl.DataFrame, settings: PolicySetting
     weighed = weighed.select(
         *LEVELS, weight=pl.col("weight") * scale, wrong=pl.col("weight") * scale * pl.col("wrong").cast(pl.Float64)
     )
-    strength = settings.strength
-    prior = settings.wrong_records * strength.site
-    wrong, weight = (float(weighed[name].sum()) for name in ("wrong", "weight"))
-    site = (prior + wrong) / (strength.site + weight)
-    table = records.select(LEVELS).with_columns(mean=pl.lit(site))
+    mean, upper = _site(weighed, settings)
+    table = records.select(LEVELS).with_columns(mean=pl.lit(mean), upper=pl.lit(upper))
     for depth, level in enumerate(LEVELS, 1):
-        above = float(getattr(strength, level))
+        above = float(getattr(settings.strength, level))
         of_level = weighed.group_by(LEVELS[:depth]).agg(pl.col("wrong").sum(), pl.col("weight").sum())
         table = (
             table.join(of_level, on=LEVELS[:depth], how="left", maintain_order="left", nulls_equal=True)
             .with_columns(pl.col("wrong", "weight").fill_null(0.0))
-            .with_columns(
-                alpha=pl.col("mean") * above + pl.col("wrong"),
-                beta=(1.0 - pl.col("mean")) * above + pl.col("weight") - pl.col("wrong"),
-            )
-            .with_columns(mean=pl.col("alpha") / (pl.col("alpha") + pl.col("beta")))
+            .with_columns((pl.col("mean", "upper") * above + pl.col("wrong")) / (above + pl.col("weight")))
             .drop("wrong", "weight")
         )
-    return table.select("mean", upper=pl.Series(_upper(table, settings.rate_quantile)))
+    return table.select("mean", "upper")
 
 
-def _upper(table: pl.DataFrame, quantile: float) -> NDArray[np.float64]:
-    """The quantile of each row's beta distribution; most rows are alike, so each is worked out once."""
-    each = table.select("alpha", "beta").unique()
-    found = betaincinv(each["alpha"].to_numpy(), each["beta"].to_numpy(), quantile)
-    joined = table.join(
-        each.with_columns(found=pl.Series(found)), on=["alpha", "beta"], how="left", maintain_order="left"
-    )
-    upper: NDArray[np.float64] = np.maximum(joined["found"].to_numpy(), table["mean"].to_numpy())
-    return upper
+def _site(weighed: pl.DataFrame, settings: PolicySettings) -> tuple[float, float]:
+    """Mean and upper quantile of the whole site's rate."""
+    strength = settings.strength.site
+    guess = _guessed_mean(settings.wrong_records, strength, settings.rate_quantile)
+    wrong = guess * strength + float(weighed["wrong"].sum())
+    right = strength + float(weighed["weight"].sum()) - guess * strength - float(weighed["wrong"].sum())
+    mean = wrong / (wrong + right)
+    return mean, max(mean, float(betaincinv(wrong, right, settings.rate_quantile)))
+
+
+def _guessed_mean(upper: float, strength: float, quantile: float) -> float:
+    """The mean of the beta distribution, as strong as `strength` outcomes, that has `upper` as that quantile."""
+    low, high = 0.0, upper
+    for _ in range(60):
+        mean = (low + high) / 2
+        if mean > 0.0 and betainc(mean * strength, (1.0 - mean) * strength, upper) < quantile:
+            high = mean
+        else:
+            low = mean
+    return high
 
 
 def _scale(weight_n: NDArray[np.float64]) -> float:

@@ -81,10 +81,18 @@ class PolicySettings(Config):
     value_bands: tuple[ValueBand, ...] = Field(
         default=(), description="stricter promises by value; a record of unknown value is taken for the most valuable"
     )
-    wrong_records: float = Field(default=0.05, gt=0.0, lt=1.0, description="share of wrong records, as guessed")
+    wrong_records: float = Field(
+        default=0.05,
+        gt=0.0,
+        lt=1.0,
+        description="share of wrong records that is reckoned with until outcomes tell: rather too many than too few",
+    )
     strength: Strengths = Field(default=Strengths(), description="how fast outcomes replace that guess")
     rate_quantile: float = Field(
-        default=0.8, ge=0.5, lt=1.0, description="which quantile of a bin's rate of wrong records is reckoned with"
+        default=0.8,
+        ge=0.5,
+        lt=1.0,
+        description="which quantile of what is known of the site's rate of wrong records is reckoned with",
     )
     errors: ErrorMix = Field(default=ErrorMix(), description="how wrong records are wrong; as the acceptance file's")
     tolerance: Tolerances = Field(default=Tolerances(), description="how far off is still right")
