@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from bintally.settings import BUNDLED_CHAMPION, champion_folder, cpu_count, weights_folders
+from bintally.errors import UsageError
+from bintally.settings import (
+    BUNDLED_CHAMPION,
+    acting_person,
+    champion_folder,
+    cpu_count,
+    ledger_place,
+    weights_folders,
+)
 
 
 def test_the_environment_is_read_at_each_question(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +30,15 @@ def test_weights_are_looked_for_in_several_folders(monkeypatch: pytest.MonkeyPat
     assert weights_folders() == [Path("a"), Path("b/c")]
     monkeypatch.delenv("BINTALLY_WEIGHTS")
     assert weights_folders() == []
+
+
+def test_the_ledger_and_who_acts_are_named_or_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, asked in (("BINTALLY_LEDGER", ledger_place), ("BINTALLY_AS", acting_person)):
+        monkeypatch.setenv(name, "held")
+        assert (asked(), asked("named")) == ("held", "named")
+        monkeypatch.setenv(name, "")
+        with pytest.raises(UsageError, match=name):
+            asked()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux tells a process's own cores")

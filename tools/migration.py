@@ -1,10 +1,11 @@
-"""Writes a migration from what the tables say beyond the migrations there are: `tools/migration.py 0002 "what changes"`.
+"""Writes a migration of what the tables say beyond those there are: `tools/migration.py 0002 "what changes"`.
 
 Read what it writes before it is committed: Alembic can't see everything (renames, data that must move).
 """
 
 import re
 import sys
+from tempfile import TemporaryDirectory
 
 from alembic import command
 
@@ -18,7 +19,11 @@ TABLES = (audit.AuditLine, schema.Bin)  # naming one of a file is what makes its
 if __name__ == "__main__":
     number, message = sys.argv[1:]
     settings = config()
-    with Database.open("/tmp/bintally-migration.sqlite", create=True) as database, database.write() as connection:
+    with (
+        TemporaryDirectory() as folder,
+        Database.open(f"{folder}/empty.sqlite", create=True) as database,
+        database.write() as connection,
+    ):
         settings.attributes["connection"] = connection
         settings.attributes["metadata"] = TABLES[0].metadata
         settings.set_main_option("file_template", f"{number}_{re.sub('[^a-z]+', '_', message.lower())}")

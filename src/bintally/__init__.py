@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from bintally.data.explore import explore as explore
     from bintally.data.fetch import fetch as fetch
     from bintally.data.split import split as split
+    from bintally.inventory.kpi.run import kpi as kpi
+    from bintally.inventory.policy.check import check_policy as check_policy
+    from bintally.inventory.policy.fit import fit_policy as fit_policy
+    from bintally.inventory.policy.show import show_policy as show_policy
+    from bintally.inventory.reconcile.run import reconcile as reconcile
     from bintally.pipeline import run_pipeline as run_pipeline
     from bintally.records import CountEstimate as CountEstimate
     from bintally.serving.server import serve as serve
@@ -43,6 +48,7 @@ _HOMES = {
     "Verification": "counting.verification",
     "check": "data.check",
     "compare": "counting.compare",
+    "check_policy": "inventory.policy.check",
     "count": "counting.batch",
     "diagnose": "training.diagnose.before.run",
     "evaluate": "counting.evaluate",
@@ -50,11 +56,15 @@ _HOMES = {
     "explore": "data.explore",
     "export": "training.export",
     "fetch": "data.fetch",
+    "fit_policy": "inventory.policy.fit",
     "follow": "counting.following",
+    "kpi": "inventory.kpi.run",
+    "reconcile": "inventory.reconcile.run",
     "report": "training.run_report",
     "run_pipeline": "pipeline",
     "search": "training.tune.search",
     "serve": "serving.server",
+    "show_policy": "inventory.policy.show",
     "split": "data.split",
     "train": "training.run",
     "tune": "training.tune.run",

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from bintally.errors import UsageError
+
 BUNDLED_CHAMPION = Path(__file__).parent / "champion"
 """The bundle that ships with the package, trained on real photos (CC BY-NC-SA 3.0: non-commercial)."""
 
@@ -25,6 +27,30 @@ def cache_folder() -> Path:
     if named := os.environ.get("BINTALLY_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bintally"
+
+
+def ledger_place(named: str | None = None) -> str:
+    """Where the ledger is: `named`, else $BINTALLY_LEDGER.
+
+    Raises:
+        UsageError: neither says so.
+    """
+    place = named or os.environ.get("BINTALLY_LEDGER")
+    if not place:
+        raise UsageError("Which ledger?", hint="Name it with --ledger PLACE or $BINTALLY_LEDGER.")
+    return place
+
+
+def acting_person(named: str | None = None) -> str:
+    """Who acts, by the name the ledger knows: `named`, else $BINTALLY_AS.
+
+    Raises:
+        UsageError: neither says so.
+    """
+    name = named or os.environ.get("BINTALLY_AS")
+    if not name:
+        raise UsageError("Who does this?", hint="Say it with --as NAME or $BINTALLY_AS.")
+    return name
 
 
 def cpu_count() -> int:

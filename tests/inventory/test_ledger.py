@@ -17,7 +17,7 @@ def test_a_folder_holds_its_ledger_under_one_name(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="There is no ledger .*ledger init PLACE"):
+    with pytest.raises(UsageError, match=r"There is no ledger .*ledger init PLACE"):
         Ledger.open(tmp_path / "none.sqlite")
     assert not list(tmp_path.iterdir())
 
@@ -44,7 +44,7 @@ def test_the_only_site_needs_no_name_and_one_of_several_does(ledger: Ledger) -> 
         assert add_site(connection, code="STR1", currency="USD") == first
         add_site(connection, code="LEJ1")
         assert site_of(connection, "LEJ1").currency == "USD"
-        with pytest.raises(UsageError, match="several sites. Say --site: LEJ1, STR1"):
+        with pytest.raises(UsageError, match=r"several sites\. Say --site: LEJ1, STR1"):
             site_of(connection)
         with pytest.raises(UsageError, match="Did you mean 'STR1'"):
             site_of(connection, "STR2")

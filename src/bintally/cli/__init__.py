@@ -9,6 +9,7 @@ import sys
 import typer
 
 from bintally.cli import (
+    audit,
     check,
     compare,
     count,
@@ -19,8 +20,13 @@ from bintally.cli import (
     export,
     fetch,
     follow,
+    kpi,
+    ledger,
     pipeline,
+    policy,
+    reconcile,
     report,
+    review,
     search,
     serve,
     split,
@@ -57,10 +63,16 @@ for verb in (
     count,
     verify,
     follow,
+    reconcile,
+    kpi,
     serve,
 ):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(pipeline.app, name="pipeline")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
+app.add_typer(review.app, name="review")
 
 
 STOPPED = 130

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 
+LedgerOption = Annotated[
+    str | None,
+    typer.Option("--ledger", help="A file, a folder or postgresql://USER@HOST/NAME; default: $BINTALLY_LEDGER."),
+]
+AsOption = Annotated[
+    str | None, typer.Option("--as", help="Who acts, by the name the ledger knows; default: $BINTALLY_AS.")
+]
+SiteOption = Annotated[str | None, typer.Option("--site", help="The site's code; needed where there are several.")]
+
 
 def show_error(error: BintallyError) -> None:
     """The error's sentence and its next step, on stderr."""

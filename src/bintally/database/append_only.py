@@ -11,7 +11,7 @@ def append_only(*tables: str) -> None:
     """In a migration: from now on rows of `tables` can be added, and neither changed nor deleted."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
-            "CREATE FUNCTION bintally_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "CREATE OR REPLACE FUNCTION bintally_refuse() RETURNS trigger LANGUAGE plpgsql AS "
             f"$$ BEGIN RAISE EXCEPTION '%: {_REFUSAL}', TG_TABLE_NAME; END $$"
         )
         for table in tables:

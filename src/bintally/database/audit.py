@@ -18,6 +18,7 @@ from sqlalchemy import Connection, String, Text, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from bintally.database.types import Key, Table, now
+from bintally.errors import UsageError
 
 START: Final = "0" * 64
 """What stands for the hash before the first line."""
@@ -56,6 +57,18 @@ class Head(msgspec.Struct, frozen=True):
 
     number: int
     hash: str
+
+    @classmethod
+    def of(cls, text: str) -> "Head":
+        """A head as it was noted down, NUMBER:HASH.
+
+        Raises:
+            UsageError: it is none.
+        """
+        number, _, digest = text.strip().partition(":")
+        if not (number.isdecimal() and len(digest) == len(START)):
+            raise UsageError(f"{text!r} is no head of an audit log.", hint="`bintally audit head` prints one.")
+        return cls(int(number), digest.lower())
 
     def __str__(self) -> str:
         return f"{self.number}:{self.hash}"
@@ -117,23 +130,25 @@ def entries(connection: Connection, *, subject: str | None = None, after: int = 
     query = select(AuditLine.__table__).where(AuditLine.number > after).order_by(AuditLine.number)
     if subject is not None:
         query = query.where(AuditLine.subject == subject)
-    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
-        yield Entry(row.number, row.at, row.actor, row.action, row.subject, msgspec.json.decode(row.body), row.hash)
+    with connection.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
+        for row in rows:
+            yield Entry(row.number, row.at, row.actor, row.action, row.subject, msgspec.json.decode(row.body), row.hash)
 
 
 def verify(connection: Connection, *, expect: Head | None = None) -> Verified:
     """Looks through the whole chain. `expect`: a head noted down earlier, which must be in it."""
     before, found = Head(0, START), False
     query = select(AuditLine.__table__).order_by(AuditLine.number).execution_options(yield_per=_AT_ONCE)
-    for row in connection.execute(query):
-        line = row._asdict()
-        if row.number != before.number + 1:
-            missing = before.number + 1
-            return Verified(before.number, before, missing, f"line {missing} is missing")
-        if row.hash != _hash(line, before.hash):
-            return Verified(before.number, before, row.number, f"line {row.number} was changed, or a line before it")
-        before = Head(row.number, row.hash)
-        found = found or before == expect
+    with connection.execute(query) as rows:
+        for row in rows:
+            if row.number != before.number + 1:
+                missing = before.number + 1
+                return Verified(before.number, before, missing, f"line {missing} is missing")
+            if row.hash != _hash(row._asdict(), before.hash):
+                reason = f"line {row.number} was changed, or a line before it"
+                return Verified(before.number, before, row.number, reason)
+            before = Head(row.number, row.hash)
+            found = found or before == expect
     if expect is not None and expect.number and not found:
         return Verified(before.number, before, before.number + 1, f"the line {expect} that was noted down is not there")
     return Verified(before.number, before)

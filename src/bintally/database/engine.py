@@ -171,6 +171,8 @@ def _reason(error: OperationalError) -> str:
     text = str(error.orig)
     if "locked" in text:
         return "Another bintally has been writing for a minute: wait for it."
+    if "deadlock" in text:
+        return "Two writers waited for each other: run it again, nothing was half-written."
     if "full" in text or "No space" in text:
         return "Free some space; nothing was half-written."
     return "Is the database running, and is the address right?"

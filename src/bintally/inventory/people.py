@@ -21,6 +21,8 @@ Role: TypeAlias = Literal["viewer", "reviewer", "approver", "admin"]
 ROLES: Final[tuple[Role, ...]] = ("viewer", "reviewer", "approver", "admin")
 """Each may all that those before it may."""
 
+_ARTICLES: Final = {"viewer": "a viewer", "reviewer": "a reviewer", "approver": "an approver", "admin": "an admin"}
+
 
 class Person(msgspec.Struct, frozen=True):
     """Somebody known to the ledger. `site_id` None: may act at all sites."""
@@ -33,7 +35,8 @@ class Person(msgspec.Struct, frozen=True):
     def need(self, role: Role, *, site_id: int | None = None) -> None:
         """Raises AccessError unless this person has at least `role` (at the site)."""
         if ROLES.index(self.role) < ROLES.index(role):
-            raise AccessError(f"{self.name} is a {self.role}; this needs a {role}.", hint="Ask one to do it.")
+            told = f"{self.name} is {_ARTICLES[self.role]}; this needs {_ARTICLES[role]}."
+            raise AccessError(told, hint="Ask one to do it.")
         if site_id is not None and self.site_id not in (None, site_id):
             raise AccessError(f"{self.name} belongs to another site.", hint="Ask somebody of this one.")
 

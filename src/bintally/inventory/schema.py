@@ -228,7 +228,7 @@ class Verdict(Table):
 
 
 class Judged(Table):
-    """How much was known of a bin when it was last judged. Facts are only added: as many as then, and nothing is new."""
+    """How much was known of a bin when it was last judged. Facts are only added: as many as then means nothing new."""
 
     __tablename__ = "judged"
     bin_id: Mapped[int] = _of("bin", primary_key=True)
@@ -251,7 +251,9 @@ class Review(Table):
     verdict_id: Mapped[int] = _of("verdict")
     round: Mapped[int] = mapped_column(default=1)  # 2, 3 ..: somebody else counts what was looked at before
     state: Mapped[str] = mapped_column(String(20), default="open")
-    reason: Mapped[str] = mapped_column(String(20))  # mismatch, uncertain, check (of an accepted one), recount, disagreed
+    reason: Mapped[str] = mapped_column(
+        String(20)
+    )  # mismatch, uncertain, check (of an accepted one), recount, disagreed
     blind: Mapped[bool] = mapped_column(default=False)
     worth: Mapped[Decimal]  # what a look is expected to save
     propensity: Mapped[float]  # how likely such a bin was to be looked at
@@ -265,7 +267,7 @@ class Review(Table):
         UniqueConstraint("verdict_id", "round"),
         Index(None, "bin_id"),
         Index(None, "state", "worth"),
-        Index(None, "state", "opened_at"),
+        Index(None, "state", "opened_at", "id"),
         CheckConstraint("state IN ('open', 'waiting', 'closed', 'withdrawn')", name="state"),
     )  # waiting: for a second person
 
@@ -273,8 +275,8 @@ class Review(Table):
 class Decision(Table):
     """What a person decided. Never changed; "undo" is a decision too.
 
-    `kind`: accept, correct, recount, uncountable, not_this_bin; count (a blind one that settles nothing alone); approve,
-    reject, undo.
+    `kind`: accept, correct, recount, uncountable, not_this_bin; count (a blind one that settles nothing alone);
+    approve, reject, undo.
     """
 
     __tablename__ = "decision"

@@ -253,7 +253,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("verdict_id", "round", name=op.f("uq_review_verdict_id_round")),
     )
     op.create_index(op.f("ix_review_bin_id"), "review", ["bin_id"], unique=False)
-    op.create_index(op.f("ix_review_state_opened_at"), "review", ["state", "opened_at"], unique=False)
+    op.create_index(op.f("ix_review_state_opened_at_id"), "review", ["state", "opened_at", "id"], unique=False)
     op.create_index(op.f("ix_review_state_worth"), "review", ["state", "worth"], unique=False)
     op.create_index(
         "uq_review_open",
@@ -355,7 +355,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("state IN ('open', 'waiting')"),
     )
     op.drop_index(op.f("ix_review_state_worth"), table_name="review")
-    op.drop_index(op.f("ix_review_state_opened_at"), table_name="review")
+    op.drop_index(op.f("ix_review_state_opened_at_id"), table_name="review")
     op.drop_index(op.f("ix_review_bin_id"), table_name="review")
     op.drop_table("review")
     op.drop_index(op.f("ix_verdict_bin_id_id"), table_name="verdict")

@@ -1,0 +1,124 @@
+"""Verdicts are made and kept, with the reviews that they open.
+
+One transaction for all bins of a chunk. Who judges bins at the same time with fewer facts keeps out of the way: what is
+known of a bin only grows, so that more facts are newer ones.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+from sqlalchemy import Connection
+
+from bintally.database import audit
+from bintally.database.types import now
+from bintally.inventory import schema
+from bintally.inventory.judging.beliefs import Believed
+from bintally.inventory.judging.cases import Case, cases_of, decide
+from bintally.inventory.judging.facts import BinFacts
+from bintally.inventory.judging.how import How
+from bintally.inventory.judging.rows import ids_of, insert_of
+from bintally.inventory.ledger import Site
+from bintally.inventory.people import SYSTEM
+from bintally.inventory.review.queue import Asked, open_reviews
+from bintally.inventory.verdict import OUTCOMES, Verdict
+
+_ACTION: Final = "reconcile"
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """New verdicts of some bins."""
+
+    outcomes: dict[str, int]
+    opened: int  # reviews
+
+
+def judge(
+    connection: Connection,
+    site: Site,
+    how: How,
+    bins: Sequence[BinFacts],
+    believed: Sequence[Believed],
+    belief_ids: dict[int, int],
+    outcomes: pl.DataFrame,
+) -> Judged:
+    """Judges the records of `bins`, whose beliefs were kept as `belief_ids`; `outcomes` as `policy.rates` has them."""
+    ours = _claimed(connection, bins, how)
+    cases = [case for case in cases_of(believed) if case.facts.id in ours]
+    made = [
+        (case, decisions.verdict(row))
+        for decisions, group in (decide(cases, how, outcomes) if cases else ())
+        for row, case in enumerate(group)
+    ]
+    made.sort(key=lambda each: each[0].facts.id)
+    new, ids = _stored(connection, how, made, belief_ids)
+    told = Judged(_tally(verdict for _, verdict in new), _open_reviews(connection, how, new, ids))
+    if new:
+        body = {"verdicts": told.outcomes, "reviews": told.opened, "first": min(ids), "last": max(ids)}
+        body |= {"policy": how.policy_sha256, "model": how.card.name}
+        audit.append(connection, actor=SYSTEM, action=_ACTION, subject=f"site:{site.code}", body=body)
+    return told
+
+
+def _claimed(connection: Connection, bins: Sequence[BinFacts], how: How) -> set[int]:
+    """Bins of which nobody knows more; until the transaction ends, nobody else judges them."""
+    judged = schema.Judged
+    rows = [
+        {"bin_id": facts.id, "facts": facts.number, "how": how.sha256}
+        for facts in sorted(bins, key=lambda each: each.id)
+    ]
+    inserting = insert_of(connection, judged)
+    claiming = inserting.on_conflict_do_update(
+        index_elements=("bin_id",),
+        set_={"facts": inserting.excluded.facts, "how": inserting.excluded.how},
+        where=judged.facts <= inserting.excluded.facts,
+    ).returning(judged.bin_id)
+    return set(connection.execute(claiming, rows).scalars())
+
+
+def _stored(
+    connection: Connection, how: How, made: Sequence[tuple[Case, Verdict]], belief_ids: dict[int, int]
+) -> tuple[list[tuple[Case, Verdict]], list[int]]:
+    """The verdicts that are new, and their numbers."""
+    if not made:
+        return [], []
+    moment = now()
+    how.store_policy(connection)
+    rows: list[dict[str, Any]] = [
+        {
+            "bin_id": case.facts.id,
+            "record_id": case.record.id,
+            "belief_id": belief_ids[case.facts.id],
+            "policy_sha256": how.policy_sha256,
+            "outcome": verdict.outcome,
+            "right": verdict.right,
+            "blind_recount": verdict.blind_recount,
+            "body": verdict.to_json(),
+            "made_at": moment,
+        }
+        for case, verdict in made
+    ]
+    unique = ("record_id", "belief_id", "policy_sha256")
+    ids, new = ids_of(connection, schema.Verdict, rows, unique=unique, of="belief_id")
+    kept = [(each, ids[row["belief_id"]]) for each, row in zip(made, rows, strict=True) if row["belief_id"] in new]
+    return [each for each, _ in kept], [verdict_id for _, verdict_id in kept]
+
+
+def _open_reviews(
+    connection: Connection, how: How, new: Sequence[tuple[Case, Verdict]], verdict_ids: Sequence[int]
+) -> int:
+    settings = how.policy.settings
+    asked = [
+        Asked(case.facts.id, verdict_id, verdict, case.record.unit_value)
+        for (case, verdict), verdict_id in zip(new, verdict_ids, strict=True)
+    ]
+    ids = open_reviews(connection, asked, costs=settings.costs, recount_share=settings.recount_share)
+    return sum(review_id is not None for review_id in ids)
+
+
+def _tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    told: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+    for verdict in verdicts:
+        told[verdict.outcome] += 1
+    return told

@@ -1,0 +1,152 @@
+"""A backup makes the same ledger again, on either database, and nothing that was tampered with."""
+
+import json
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from bintally.database import audit
+from bintally.errors import DataError, UsageError
+from bintally.inventory import schema
+from bintally.inventory.backup import MANIFEST, backup, restore
+from bintally.inventory.intake import take_bin, take_record
+from bintally.inventory.ledger import Ledger, add_site, site_of
+from bintally.inventory.verdict import OUTCOMES
+from tests.inventory.conftest import DATABASES
+from tests.inventory.worlds import MORNING, World
+
+
+def _fill(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        world = World.new(connection)
+        for number, outcome in enumerate(OUTCOMES):
+            case = world.judged(f"A-{number}", outcome=outcome, recorded=4, count=3, value=20.55, abc="A")
+            world.movement(case.bin_id, -1, at=MORNING)
+        world.undone(world.looked(case, kind="correct", count=3))
+        connection.execute(insert(schema.Product).values(site_id=world.site.id, sku="", name='"\n,\\', abc="C"))
+        audit.append(connection, actor="test", action="fill", subject="world", body={"ü": None})
+
+
+def _all(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
+    with ledger.read() as connection:
+        return {
+            table.name: [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
+            for table in schema.Bin.metadata.sorted_tables
+        }
+
+
+@pytest.mark.parametrize("target", DATABASES)
+def test_a_backup_is_the_same_ledger_on_either_database(
+    ledger: Ledger, new_place: Callable[[str], str], tmp_path: Path, target: str
+) -> None:
+    _fill(ledger)
+    written = backup(ledger=ledger, file=tmp_path / "b.zip")
+    place = new_place(target)
+    read = restore(file=tmp_path / "b.zip", place=place)
+    assert (read.rows, read.head) == (written.rows, written.head)
+    with Ledger.open(place) as again:
+        assert _all(again) == _all(ledger)
+        with again.write() as connection:  # numbers go on
+            taken = take_bin(connection, site_of(connection), "Z-9")
+            record = take_record(
+                connection, site_of(connection), bin="Z-9", quantity=1, effective_at=MORNING, source="erp"
+            )
+        before = _all(ledger)
+        assert taken.id == max(row[0] for row in before["bin"]) + 1
+        assert record.id == max(row[0] for row in before["stock_record"]) + 1
+    with pytest.raises(UsageError, match="holds a ledger already"):
+        restore(file=tmp_path / "b.zip", place=place)
+
+
+def test_a_backup_is_of_one_moment_while_others_write(ledger: Ledger, tmp_path: Path) -> None:
+    _fill(ledger)
+    ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            with ledger.write() as connection:
+                take_record(
+                    connection,
+                    site_of(connection),
+                    bin=f"W-{number}",
+                    quantity=1,
+                    effective_at=MORNING,
+                    source="erp",
+                    create_bins=True,
+                )
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(3):
+            written = backup(ledger=ledger, file=tmp_path / f"{number}.zip")
+            assert restore(file=tmp_path / f"{number}.zip", place=tmp_path / f"{number}.sqlite").head == written.head
+            with Ledger.open(tmp_path / f"{number}.sqlite") as again:
+                rows = _all(again)
+            told = [row for row in rows["audit"] if row[3] == "record.take"]
+            assert len(told) == sum(row[-1] == "erp" and row[3] == 1 for row in rows["stock_record"])
+    finally:
+        ended.set()
+        writer.join()
+
+
+def _changed(source: Path, target: Path, change: Callable[[str, bytes], bytes | None]) -> None:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            data = change(name, old.read(name))
+            if data is not None:
+                new.writestr(name, data)
+
+
+def test_a_backup_that_was_changed_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "l.sqlite", create=True) as ledger:
+        _fill(ledger)
+        backup(ledger=ledger, file=tmp_path / "b.zip")
+        with ledger.write() as connection:
+            add_site(connection, code="later")
+        backup(ledger=ledger, file=tmp_path / "later.zip")
+    later = zipfile.ZipFile(tmp_path / "later.zip")
+    manifest = json.loads(later.read(MANIFEST))
+
+    def other_bin(name: str, data: bytes) -> bytes:
+        return data[:-9] + b"x" + data[-8:] if name == "bin.parquet" else data
+
+    def other_head(name: str, data: bytes) -> bytes:
+        return json.dumps({**json.loads(data), "head": manifest["head"]}).encode() if name == MANIFEST else data
+
+    def other_version(name: str, data: bytes) -> bytes:
+        return json.dumps({**json.loads(data), "version": "0042"}).encode() if name == MANIFEST else data
+
+    def no_manifest(name: str, data: bytes) -> bytes | None:
+        return None if name == MANIFEST else data
+
+    def no_table(name: str, data: bytes) -> bytes | None:
+        return None if name == "bin.parquet" else data
+
+    for number, (change, message) in enumerate(
+        (
+            (other_bin, "bin in .* is not as it was backed up"),
+            (other_head, "audit log in .* is broken: it ends at"),
+            (other_version, "of version 0042"),
+            (no_manifest, "no backup of a ledger"),
+            (no_table, "no backup of a ledger"),
+        )
+    ):
+        _changed(tmp_path / "b.zip", tmp_path / "changed.zip", change)
+        with pytest.raises(DataError, match=message):
+            restore(file=tmp_path / "changed.zip", place=tmp_path / f"{number}.sqlite")
+        if (tmp_path / f"{number}.sqlite").exists():
+            with Ledger.open(tmp_path / f"{number}.sqlite") as again:
+                assert not any(_all(again).values())
+    later.close()
+    (tmp_path / "text.zip").write_text("no zip")
+    for name in ("text.zip", "none.zip"):
+        with pytest.raises(DataError, match="no backup of a ledger"):
+            restore(file=tmp_path / name, place=tmp_path / "x.sqlite")
