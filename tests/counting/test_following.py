@@ -228,15 +228,18 @@ def seen_from_4(new: int, probabilities: dict[str, float] | None = None) -> Phot
     )
 
 
+CARELESS = FollowSettings(transactions=TransactionErrors(nothing=0.02, one_off=0.02, twice=0.005))
+
+
 def test_a_pair_tells_whether_a_pick_happened() -> None:
     before: list[AnyEvent] = [Counted(time=0, count=4), Photo(time=0, id="a"), Picked(time=1, quantity=1)]
     seen, still = seen_from_4(3), seen_from_4(4)
-    unseen = History(before).judgements()[0].as_recorded
-    assert History([*before, seen]).judgements()[0].as_recorded > unseen > 0.9
-    doubted = History([*before, still]).judgements()[0]
+    unseen = History(before, CARELESS).judgements()[0].as_recorded
+    assert History([*before, seen], CARELESS).judgements()[0].as_recorded > unseen > 0.9
+    doubted = History([*before, still], CARELESS).judgements()[0]
     assert doubted.as_recorded < 0.6
     assert doubted.moved[0] > 0.3
-    later = History([*before, still, Counted(time=3, count=4)]).judgements()[0]
+    later = History([*before, still, Counted(time=3, count=4)], CARELESS).judgements()[0]
     assert later.as_recorded < 0.2  # the rest: it was picked, and something came in unrecorded
     assert later.most_probable == 0
 
@@ -305,7 +308,7 @@ def test_a_pick_says_that_the_bin_held_what_was_picked() -> None:
     known = follow([Picked(time=0, quantity=3)], SURE)
     start = kernels.start_c({}, SURE)
     assert known[0].probabilities[:27] == pytest.approx(start[3:30] / start[3:].sum(), abs=1e-3)
-    [judgement] = History([Counted(time=0, count=2), Picked(time=1, quantity=3)]).judgements()
+    [judgement] = History([Counted(time=0, count=2), Picked(time=1, quantity=3)], CARELESS).judgements()
     assert judgement.as_recorded < 0.2  # the rest: it was miscounted
     assert judgement.most_probable in {0, -2}
 

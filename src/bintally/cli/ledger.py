@@ -99,12 +99,15 @@ def show(ledger: LedgerOption = None, json_output: Json = False) -> None:
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="bins, products, records or movements.")],
+    kind: Annotated[str, typer.Argument(help="bins, products, records, movements or photos.")],
     file: Annotated[Path, typer.Argument(help="CSV or Parquet.")],
     site: SiteOption = None,
     create_bins: Annotated[bool, typer.Option("--create-bins", help="Add bins that the site does not have.")] = False,
     rejected: Annotated[
         Path | None, typer.Option(help="Where lines that can't go in are listed; default: FILE.rejected.csv.")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Where photos are kept; default: photos/ beside a ledger that is a file.")
     ] = None,
     ledger: LedgerOption = None,
     acting: AsOption = None,
@@ -114,7 +117,8 @@ def import_(
 
     Columns: bins: bin. products: product, name, abc, unit, unit_value, height_in, length_in, width_in, weight_lb.
     records: bin, quantity, effective_at, product, unit, key, source. movements: bin, quantity, moved_at, product, unit,
-    key. Times are ISO 8601, without an offset UTC. Lines of one bin and time are the products of one record.
+    key. photos: photo (a path, from the file's folder on), bin, taken_at; their bytes are kept by hash. Times are ISO
+    8601, without an offset UTC. Lines of one bin and time are the products of one record.
 
     Example: `bintally ledger import records stock.csv --site STR1 --as mara`
     """
@@ -131,6 +135,7 @@ def import_(
             site=site,
             create_bins=create_bins,
             rejected=rejected,
+            photos=photos,
             progress=progress_for(json_output=json_output),
         )
     if json_output:
@@ -271,7 +276,7 @@ def retain(
 
     Example: `bintally ledger retain --days 90 --dry-run --as mara`
     """
-    from bintally.inventory.judging.arrivals import photos_folder
+    from bintally.inventory.kept_photos import photos_folder
     from bintally.inventory.ledger import Ledger
     from bintally.inventory.retention import retain as remove_old
     from bintally.settings import acting_person, ledger_place

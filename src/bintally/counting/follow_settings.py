@@ -20,10 +20,10 @@ def check_share(name: str, value: float) -> None:
 class TransactionErrors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often a site's transactions are not what they say. Defaults are guesses: set them from counts of your own."""
 
-    nothing: float = 0.02  # recorded, but nothing moved
-    one_off: float = 0.02  # one item more or fewer moved than recorded, equally often
-    twice: float = 0.005  # twice the recorded quantity moved
-    anything: float = 0.001  # the record has nothing to do with the bin, which then holds any count
+    nothing: float = 0.005  # recorded, but nothing moved
+    one_off: float = 0.005  # one item more or fewer moved than recorded, equally often
+    twice: float = 0.001  # twice the recorded quantity moved
+    anything: float = 0.0005  # the record has nothing to do with the bin, which then holds any count
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -29,6 +29,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from bintally.database.types import Key, Table
 
 CODE: Final = 200  # characters of a name that comes from outside
+CORRECTION: Final = "review"
+"""`StockRecord.source` of what a person corrected here."""
 
 
 def _key() -> Mapped[int]:
@@ -106,7 +108,7 @@ class StockRecord(Table):
     quantity: Mapped[int]  # of all products together
     effective_at: Mapped[datetime]
     received_at: Mapped[datetime]
-    source: Mapped[str] = mapped_column(String(CODE))  # a file, an ERP; "review": a correction
+    source: Mapped[str] = mapped_column(String(CODE))  # a file, an ERP, or `CORRECTION`
     __table_args__ = (
         UniqueConstraint("bin_id", "key"),
         Index(None, "bin_id", "effective_at", "id"),

@@ -48,6 +48,37 @@ def test_kinds_of_evidence(yard: Yard) -> None:
     assert kinds(yard)[-1] == "change"
 
 
+def test_what_changed_between_records_was_moved_unless_a_transaction_tells_of_it(yard: Yard) -> None:
+    yard.record("A", 5, at=0)
+    yard.record("A", 5, at=1)
+    yard.record("A", 3, at=4)
+    yard.record("A", 6, at=8)
+
+    def moved() -> list[tuple[int, float]]:
+        with yard.ledger.read() as connection:
+            [facts] = read_facts(connection, [1], yard.how.card.model_sha256)
+        return sorted((move.quantity, (move.moved_at - hour(0)).total_seconds() / 3600) for move in facts.moves)
+
+    assert moved() == [(-2, 4), (3, 8)]
+    yard.move("A", -2, at=3)
+    yard.move("A", 1, at=6)
+    assert moved() == [(-2, 3), (1, 6), (2, 8)]
+
+
+@pytest.mark.parametrize(("later", "moved"), [(3, []), (4, []), (5, [1])])
+def test_a_correction_that_the_stock_system_takes_over_or_not_is_no_move(
+    yard: Yard, later: int, moved: list[int]
+) -> None:
+    yard.record("A", 3)
+    yard.arrives("A", 3, at=1)
+    yard.arrives("A", 4, at=2)  # the model is sure of a count that is not recorded
+    yard.decide("A", "correct", count=4)
+    yard.record("A", later, at=5)
+    with yard.ledger.read() as connection:
+        [facts] = read_facts(connection, [1], yard.how.card.model_sha256)
+    assert [move.quantity for move in facts.moves] == moved
+
+
 def test_photos_that_people_called_another_bins_tell_nothing_until_that_is_undone(yard: Yard) -> None:
     yard.record("A", 5)
     yard.arrives("A", 3, at=1)
@@ -81,11 +112,13 @@ def test_more_than_any_bin_holds_tells_nothing_and_says_why(yard: Yard) -> None:
     assert yard.verdicts("A")[-1] == ("stale", "none")
 
 
-def test_stock_records_are_no_events(yard: Yard) -> None:
-    yard.record("A", 3)
+def test_what_a_record_says_is_no_event(yard: Yard) -> None:
+    """Only what changes from one to the next is: the record is what is judged."""
+    yard.record("A", 3, at=0.5)
     yard.arrives("A", 3, at=1)
     before = known(yard)
-    yard.record("A", 9, at=0.5)
+    yard.record("A", 3)
+    yard.record("A", 3, at=0.7)
     assert known(yard).sha256 == before.sha256
 
 

@@ -6,6 +6,7 @@
 | products | product (the SKU) | name, abc, unit, unit_value, height_in, length_in, width_in, weight_lb |
 | records | bin, quantity, effective_at | product, unit, key, source, received_at |
 | movements | bin, quantity, moved_at | product, unit, key, received_at |
+| photos | photo (a path, from the file's folder on), bin, taken_at | |
 
 Times are ISO 8601, without an offset UTC. Lines of records that share bin, effective_at and key are one record, a
 product each; a line without a product tells a bin's total. `key` is the sender's own name of a fact; without one it is
@@ -16,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from bintally.errors import DataError, did_you_mean
 
-Kind: TypeAlias = Literal["bins", "products", "records", "movements"]
+Kind: TypeAlias = Literal["bins", "products", "records", "movements", "photos"]
 
 MEASURES: Final = ("unit_value", "height_in", "length_in", "width_in", "weight_lb")
 
@@ -25,12 +26,14 @@ REQUIRED: Final[dict[str, tuple[str, ...]]] = {
     "products": ("product",),
     "records": ("bin", "quantity", "effective_at"),
     "movements": ("bin", "quantity", "moved_at"),
+    "photos": ("photo", "bin", "taken_at"),
 }
 OPTIONAL: Final[dict[str, tuple[str, ...]]] = {
     "bins": (),
     "products": ("name", "abc", "unit", *MEASURES),
     "records": ("product", "unit", "key", "source", "received_at"),
     "movements": ("product", "unit", "key", "received_at"),
+    "photos": (),
 }
 MOMENT: Final = {"records": "effective_at", "movements": "moved_at"}
 """Each kind's time in the world."""

@@ -1,4 +1,4 @@
-"""import_file: a file of bins, products, records or movements into a ledger. What can't go in is listed, the rest does.
+"""import_file: bins, products, records, movements or photos into a ledger. What can't go in is listed, the rest does.
 
 A file is read in blocks, so that memory does not grow with it. Records and movements are checked, put down on disk in
 the order of their bins, and loaded a part at a time: each part is a transaction with its own line in the audit log. A
@@ -19,7 +19,9 @@ from bintally.inventory.bulk.columns import REQUIRED, Kind
 from bintally.inventory.bulk.files import open_file
 from bintally.inventory.bulk.job import Done, Job, was_whole
 from bintally.inventory.bulk.parts import take_parts
+from bintally.inventory.bulk.photos import take_photos
 from bintally.inventory.bulk.rejects import Rejected, Rejects
+from bintally.inventory.kept_photos import photos_folder
 from bintally.inventory.ledger import Ledger, site_of
 from bintally.inventory.people import person_of
 from bintally.progress import SILENT, Progress
@@ -59,12 +61,13 @@ def import_file(
     site: str | None = None,
     create_bins: bool = False,
     rejected: Path | None = None,
+    photos: Path | None = None,
     progress: Progress = SILENT,
 ) -> ImportReport:
     """Takes in a CSV or Parquet file (`columns` says which columns), as the admin `by`.
 
     Lines that can't go in are written to `rejected` (default: FILE.rejected.csv), and go in when the file comes again
-    and they can.
+    and they can. `photos`: the folder that keeps photos' bytes; None: `photos` beside a ledger that is a file.
 
     Raises:
         DataError: the file can't be read, or lacks a column.
@@ -88,6 +91,8 @@ def import_file(
             rejects = Rejects(Path(folder))
             if kind in ("bins", "products"):
                 done = take_catalogue(job, opened, rejects, progress)
+            elif kind == "photos":
+                done = take_photos(job, opened, file.parent, photos or photos_folder(ledger), rejects, progress)
             else:
                 done = take_parts(job, opened, Path(folder), rejects, progress)
             first = rejects.first()

@@ -7,33 +7,20 @@ a kill leaves undone, the next `reconcile_ledger` does, or the same photo delive
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, select
 
-from bintally.artifacts import storage_errors, write_bytes
-from bintally.errors import UsageError
 from bintally.inventory import schema
 from bintally.inventory.intake import take_photo
 from bintally.inventory.judging.how import How
 from bintally.inventory.judging.reconcile import reconcile_site
+from bintally.inventory.kept_photos import keep, photos_folder
 from bintally.inventory.ledger import Ledger, site_of
 from bintally.inventory.people import SYSTEM
 from bintally.inventory.verdict import Verdict
 from bintally.photos import read_photo
 from bintally.records import CountEstimate
-
-FOLDER: Final = "photos"
-_SUFFIXES: Final = (
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"\x89PNG", ".png"),
-    (b"RIFF", ".webp"),
-    (b"II*\0", ".tif"),
-    (b"MM\0*", ".tif"),
-    (b"GIF8", ".gif"),
-    (b"BM", ".bmp"),
-)
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -95,29 +82,6 @@ def take_and_judge(
     reconcile_site(ledger, how, of_site, bin_ids=[held.bin_id])
     with ledger.read() as connection:
         return _arrived(connection, taken.id, held.bin_id, how, is_new=taken.is_new)
-
-
-def photos_folder(ledger: Ledger) -> Path:
-    """Where photos are kept, where nothing else is said.
-
-    Raises:
-        UsageError: the ledger is on a server.
-    """
-    database = ledger.database
-    if not database.is_sqlite or database.engine.url.database is None:
-        raise UsageError(f"Nobody said where photos of {database.name} are kept.", hint="Name a folder for them.")
-    return Path(database.engine.url.database).resolve().parent / FOLDER
-
-
-def keep(data: bytes, folder: Path) -> Path:
-    """A photo's bytes as FOLDER/ab/abcdef...jpg, by their SHA-256; a file of that name and size is there already."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    suffix = next((suffix for magic, suffix in _SUFFIXES if data.startswith(magic)), ".photo")
-    place = folder.resolve() / sha256[:2] / f"{sha256}{suffix}"
-    with storage_errors(place):
-        if not (place.is_file() and place.stat().st_size == len(data)):
-            write_bytes(place, data)
-    return place
 
 
 def _arrived(connection: Connection, photo_id: int, bin_id: int, how: How, *, is_new: bool) -> Arrived:

@@ -1,7 +1,7 @@
 """What the ledger knows of bins, read for thousands of them at once, as it is now or as it was known earlier."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, Final
@@ -44,7 +44,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A recorded transaction."""
+    """A recorded transaction, or a change between two versions of the record that no transaction tells of."""
 
     key: str
     quantity: int
@@ -195,11 +195,14 @@ def _read_told(connection: Connection, bins: dict[int, BinFacts], known_at: date
 
 def _read_records(connection: Connection, bins: dict[int, BinFacts], known_at: datetime | None) -> None:
     record = schema.StockRecord
-    query = select(record.id, record.bin_id, record.key, record.quantity, record.effective_at)
+    query = select(record.id, record.bin_id, record.key, record.quantity, record.effective_at, record.source)
     versions: dict[int, list[Any]] = {}
     for row in connection.execute(_known(query.where(record.bin_id.in_(bins)), record.received_at, known_at)):
         bins[row.bin_id].number += 1
         versions.setdefault(row.bin_id, []).append(row)
+    for bin_id, rows in versions.items():
+        rows.sort(key=lambda row: (row.effective_at, row.id))
+        bins[bin_id].moves += list(_implied(rows, bins[bin_id].moves))
     alike = [_alike(rows) for rows in versions.values()]
     lines = _lines(connection, [row.id for rows in alike for row in rows])
     for rows in alike:
@@ -210,10 +213,30 @@ def _read_records(connection: Connection, bins: dict[int, BinFacts], known_at: d
         bins[row.bin_id].record = Record(row.id, row.key, row.quantity, row.effective_at, *_worth(said[first]))
 
 
-def _alike(rows: list[Any]) -> list[Any]:
-    """The newest version and those before it, back to the first with another quantity; newest first."""
-    ordered = sorted(rows, key=lambda row: (row.effective_at, row.id), reverse=True)
-    return list(takewhile(lambda row: row.quantity == ordered[0].quantity, ordered))
+def _alike(rows: Sequence[Any]) -> list[Any]:
+    """Of versions in order of time, the newest and those before it back to the first with another quantity."""
+    return list(takewhile(lambda row: row.quantity == rows[-1].quantity, reversed(rows)))
+
+
+def _implied(rows: Sequence[Any], moves: Sequence[Move]) -> Iterator[Move]:
+    """What must have moved between versions of a record, in order of time, beside the transactions that were told.
+
+    Many stock systems tell what there is and not what moved. A correction of our own is no move, nor is it one when the
+    stock system takes it over.
+    """
+    before, corrected = None, None
+    for row in rows:
+        if row.source == schema.CORRECTION:
+            corrected = row.quantity
+            continue
+        if before is not None:
+            changed = row.quantity != before.quantity
+            base = corrected if changed and corrected is not None else before.quantity
+            told = sum(move.quantity for move in moves if before.effective_at < move.moved_at <= row.effective_at)
+            if moved := row.quantity - base - told:
+                yield Move(f"record {row.key}", moved, row.effective_at)
+            corrected = None if changed else corrected
+        before = row
 
 
 def _lines(connection: Connection, record_ids: Sequence[int]) -> dict[int, list[Any]]:

@@ -89,7 +89,7 @@ def read(connection: Connection, site_ids: Sequence[int], *, until_s: int, by_pr
         )
         .join(record, record.id == verdict.record_id)
         .join(place, place.id == verdict.bin_id)
-        .where(here, record.source != "review", verdict.made_at < until)
+        .where(here, record.source != schema.CORRECTION, verdict.made_at < until)
     )
     review, decision, change = schema.Review, schema.Decision, schema.Adjustment
     opened_s, closed_s = _seconds(connection, review.opened_at), _seconds(connection, review.closed_at)

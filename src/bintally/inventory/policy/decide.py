@@ -191,7 +191,8 @@ class Policy:
 def rates(cases: Cases, wrong_n: scores.Floats, prior_right_n: scores.Floats) -> scores.Floats:
     """[N] share of wrong records among those like each.
 
-    A record that follows from the history is no more often right than the history says without the photos.
+    A record that follows from the history is wrong as often as the history says without the photos, as many times as
+    such records were found wrong more often than guessed.
     """
     rate_n: scores.Floats = np.clip(np.where(cases.derived_n, 1.0 - prior_right_n, wrong_n), *_RATES)
     return rate_n
@@ -254,7 +255,9 @@ def _scored(
             rows = part[cases.derived_n[part] == derived]
             if len(rows):
                 some, table = cases.rows(rows), scores.weights(cases.keys, settings.errors, int(tolerance))
-                score_n[rows], prior_n[rows] = scored(some, wrong_n[rows], table, derived=derived)
+                score_n[rows], prior_n[rows] = scored(
+                    some, wrong_n[rows], wrong_n[rows] / settings.wrong_records, table, derived=derived
+                )
                 apart_n[rows] = scores.told_apart(cases.keys, some.recorded_n.astype(np.int64), table)
     beyond_n = scores.beyond(cases.keys, cases.recorded_n.astype(np.int64))
     score_n[beyond_n] = prior_n[beyond_n] = np.nan
@@ -262,14 +265,17 @@ def _scored(
 
 
 def scored(
-    cases: Cases, wrong_n: scores.Floats, table: scores.Weights, *, derived: bool
+    cases: Cases, wrong_n: scores.Floats, worse_n: scores.Floats, table: scores.Weights, *, derived: bool
 ) -> tuple[scores.Floats, scores.Floats]:
-    """[N] score and P(right) without the photos of cases of one tolerance, all derived or none."""
+    """[N] score and P(right) without the photos of cases of one tolerance, all derived or none.
+
+    `worse_n`: how many times as often as guessed for the site such records were found wrong.
+    """
     shares_nk, prior_nk = (shares.astype(np.float64) for shares in (cases.probabilities_nk, cases.prior_nk))
     recorded_n = cases.recorded_n.astype(np.int64)
     if derived:
-        said_n = scores.right_share(prior_nk, recorded_n, table)
-        return scores.photo_score_of(shares_nk, prior_nk, recorded_n, table), np.minimum(1.0 - wrong_n, said_n)
+        said_n = 1.0 - worse_n * (1.0 - scores.right_share(prior_nk, recorded_n, table))
+        return scores.photo_score_of(shares_nk, prior_nk, recorded_n, table), np.clip(said_n, 0.0, 1.0)
     prior_score_n = scores.score_of(prior_nk, recorded_n, table)
     return scores.score_of(shares_nk, recorded_n, table), _sigmoid(prior_score_n + _logit(1.0 - wrong_n))
 

@@ -13,9 +13,6 @@ from bintally.inventory import schema
 from bintally.inventory.intake import Version
 from bintally.inventory.review.case import Case
 
-REVIEW = "review"
-"""The source of record versions that corrections made."""
-
 
 class Change(msgspec.Struct, frozen=True):
     """A change of stock. `product` None: of the bin's total. `value`: money, below 0 where stock was lost."""
@@ -147,7 +144,7 @@ def correct_record(
         "quantity": quantity,
         "effective_at": effective_at,
         "received_at": at,
-        "source": REVIEW,
+        "source": schema.CORRECTION,
     }
     added = int(connection.execute(insert(record).values(**values).returning(record.id)).scalar_one())
     if lines:
