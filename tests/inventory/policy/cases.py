@@ -22,6 +22,7 @@ def cases(
     value: float = np.nan,
     abc_class: int = 0,
     derived: bool = False,
+    said: float = float("nan"),
     bar: Bar = Bar.NONE,
 ) -> Cases:
     """Cases that are alike but for their probabilities and records."""
@@ -38,6 +39,7 @@ def cases(
         unit_value_n=np.full(n, value),
         class_n=np.full(n, abc_class, np.uint8),
         derived_n=np.full(n, derived),
+        said_n=np.full(n, said),
         bar_n=np.full(n, bar, np.uint8),
         draw_n=np.arange(n, dtype=np.uint64) * np.uint64((2**64 - 1) // max(n, 1)),
     )

@@ -73,6 +73,22 @@ def test_a_record_that_follows_from_the_history_needs_the_photo_to_speak() -> No
     assert found.prior_right_n[0] == pytest.approx(0.6)
 
 
+def test_a_record_that_follows_is_wrong_more_often_where_such_records_were_found_wrong() -> None:
+    guess = PolicySettings().wrong_records
+    told = [
+        policy().decide(cases(sure_of(3), 3, prior=sure_of(3, 0.9), derived=True, wrong=guess * times)).prior_right_n[0]
+        for times in (0.5, 1.0, 2.0, 9.0)
+    ]
+    assert told == pytest.approx([0.9474, 0.9, 0.8182, 0.5], abs=1e-3)
+
+
+def test_a_count_behind_an_open_top_that_the_history_knows_is_neither_accepted_nor_called_wrong() -> None:
+    many = sure_of(6)
+    verdict = policy().decide(cases(many, 8, prior=many, derived=True, said=0.97)).verdict(0)
+    assert verdict.outcome == "uncertain"
+    assert verdict.prior_right == pytest.approx(0.97)
+
+
 def test_tolerance_is_the_strictest_that_is_given() -> None:
     settings = {"tolerance": {"A": {"units": 2, "percent": 50.0, "value": 3.0}}}
     found = policy(**settings).decide(cases(sure_of(3), 4, value=3.0))

@@ -152,6 +152,7 @@ def test_a_file_is_judged_as_each_case_by_itself(bundle: Path, tmp_path: Path, c
                 unit_value_n=np.array([np.nan if value is None else value]),
                 class_n=np.array(["ABC".index(abc)], np.uint8),
                 derived_n=np.array([False]),
+                said_n=np.array([np.nan]),
                 bar_n=np.array([Bar.NONE], np.uint8),
                 draw_n=np.array([draw_of(f"B{place} photos/B{place}.png {recorded}")], np.uint64),
             )

@@ -62,6 +62,7 @@ def decide(cases: Sequence[Case], how: How, outcomes: pl.DataFrame) -> Iterator[
             class_n=np.array([CLASSES.index(case.record.abc) for case in chosen], np.uint8),
             derived_n=np.array([_derived(case) for case in chosen], np.bool_),
             bar_n=np.array([_bar(case) for case in chosen], np.uint8),
+            said_n=np.array([_said(case) for case in chosen]),
             draw_n=np.array([draw_of(f"{case.record.key} {case.last.sha256}") for case in chosen], np.uint64),
         )
         yield how.policy.decide(arrays), chosen
@@ -114,6 +115,12 @@ def _derived(case: Case) -> bool:
     last = max(told, key=lambda told: (told.counted_at, told.key))
     moved = sum(move.quantity for move in case.facts.moves if last.counted_at < move.moved_at <= case.last.taken_at)
     return case.record.quantity == last.count + moved
+
+
+def _said(case: Case) -> float:
+    """P(the record's very count) without photos: count keys can't tell counts behind an open top apart, events can."""
+    prior_c, count = case.believed.prior_c, case.record.quantity
+    return float(prior_c[count]) if count < len(prior_c) - 1 else float("nan")
 
 
 def _value(record: Record) -> float:

@@ -61,13 +61,14 @@ class Cases:
     derived_n: NDArray[np.bool_]  # the record follows from the bin's history, which `prior_nk` has in it already
     bar_n: NDArray[np.uint8]  # of `Bar`
     draw_n: NDArray[np.uint64]  # `draw_of` the case's id, for the blind recount
+    said_n: NDArray[np.floating[Any]]  # P(the record's very count) without photos, where the keys know less; nan
 
     def __post_init__(self) -> None:
         many, keys = len(self.recorded_n), len(self.keys)
         for name in ("probabilities_nk", "prior_nk"):
             if getattr(self, name).shape != (many, keys):
                 raise DataError(f"{name} has the shape {getattr(self, name).shape}, not {(many, keys)}.", hint=_SHAPES)
-        for name in ("kind_n", "wrong_n", "unit_value_n", "class_n", "derived_n", "bar_n", "draw_n"):
+        for name in ("kind_n", "wrong_n", "unit_value_n", "class_n", "derived_n", "bar_n", "draw_n", "said_n"):
             if len(getattr(self, name)) != many:
                 raise DataError(f"{name} has {len(getattr(self, name))} rows, not {many}.", hint=_SHAPES)
 
@@ -191,8 +192,8 @@ class Policy:
 def rates(cases: Cases, wrong_n: scores.Floats, prior_right_n: scores.Floats) -> scores.Floats:
     """[N] share of wrong records among those like each.
 
-    A record that follows from the history is wrong as often as the history says without the photos, as many times as
-    such records were found wrong more often than guessed.
+    A record that follows from the history is wrong as often as the history says without the photos, at odds that are as
+    many times higher as such records were found wrong more often than guessed.
     """
     rate_n: scores.Floats = np.clip(np.where(cases.derived_n, 1.0 - prior_right_n, wrong_n), *_RATES)
     return rate_n
@@ -274,8 +275,9 @@ def scored(
     shares_nk, prior_nk = (shares.astype(np.float64) for shares in (cases.probabilities_nk, cases.prior_nk))
     recorded_n = cases.recorded_n.astype(np.int64)
     if derived:
-        said_n = 1.0 - worse_n * (1.0 - scores.right_share(prior_nk, recorded_n, table))
-        return scores.photo_score_of(shares_nk, prior_nk, recorded_n, table), np.clip(said_n, 0.0, 1.0)
+        said_n = np.fmax(scores.right_share(prior_nk, recorded_n, table), cases.said_n)
+        score_n = scores.photo_score_of(shares_nk, prior_nk, recorded_n, table)
+        return score_n, _sigmoid(_logit(said_n) - np.log(worse_n))
     prior_score_n = scores.score_of(prior_nk, recorded_n, table)
     return scores.score_of(shares_nk, recorded_n, table), _sigmoid(prior_score_n + _logit(1.0 - wrong_n))
 

@@ -104,6 +104,7 @@ def _cases(
         unit_value_n=both["unit_value"].fill_null(float("nan")).to_numpy(),
         class_n=both["abc"].replace_strict(CLASSES, range(len(CLASSES)), return_dtype=pl.UInt8).to_numpy(),
         derived_n=np.zeros(many, np.bool_),
+        said_n=np.full(many, np.nan),
         bar_n=bars(both, known_n),
         draw_n=_draws(both, settings.recount_share),
     )

@@ -30,6 +30,7 @@ def tolerances_of(
         unit_value_n=unit_value_n,
         class_n=abc_n,
         derived_n=nothing_n.astype(np.bool_),
+        said_n=nothing_n.astype(np.float64),
         bar_n=nothing_n.astype(np.uint8),
         draw_n=nothing_n.astype(np.uint64),
     )
