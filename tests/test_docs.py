@@ -23,6 +23,10 @@ def test_nothing_is_left_to_fill_in(page: Path) -> None:
     assert re.findall(r"\b(?:TODO|TBD|RESULT_\w+|[A-Z]+_(?:TABLE|LINE|ACC))\b", page.read_text()) == []
 
 
+GROUPS = ("pipeline", "policy", "ledger", "audit", "review")
+"""Verbs with verbs of their own."""
+
+
 def _commands() -> list[tuple[str, ...]]:
     """Every `bintally ...` line of a console block: its verb, and the options it uses."""
     found = set()
@@ -30,7 +34,7 @@ def _commands() -> list[tuple[str, ...]]:
         for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
             for line in re.findall(r"^\$ (?:\.venv/bin/)?bintally (.*)$", block, re.MULTILINE):
                 words = line.split("#")[0].split()
-                verb = " ".join(words[:2]) if words[0] == "pipeline" else words[0]
+                verb = " ".join(words[: 2 if words[0] in GROUPS and len(words) > 1 and words[1][0] != "-" else 1])
                 found.add((verb, *sorted(word for word in words if word.startswith("--"))))
     return sorted(found)
 

@@ -35,10 +35,7 @@ def ledger_place(named: str | None = None) -> str:
     Raises:
         UsageError: neither says so.
     """
-    place = named or os.environ.get("BINTALLY_LEDGER")
-    if not place:
-        raise UsageError("Which ledger?", hint="Name it with --ledger PLACE or $BINTALLY_LEDGER.")
-    return place
+    return _told(named, "BINTALLY_LEDGER", "Which ledger?", "--ledger PLACE")
 
 
 def acting_person(named: str | None = None) -> str:
@@ -47,10 +44,14 @@ def acting_person(named: str | None = None) -> str:
     Raises:
         UsageError: neither says so.
     """
-    name = named or os.environ.get("BINTALLY_AS")
-    if not name:
-        raise UsageError("Who does this?", hint="Say it with --as NAME or $BINTALLY_AS.")
-    return name
+    return _told(named, "BINTALLY_AS", "Who does this?", "--as NAME")
+
+
+def _told(named: str | None, variable: str, question: str, option: str) -> str:
+    told = named or os.environ.get(variable)
+    if not told:
+        raise UsageError(question, hint=f"Say it with {option} or ${variable}.")
+    return told
 
 
 def cpu_count() -> int:

@@ -51,7 +51,7 @@ def test_what_is_exported_makes_the_same_ledger(ledger: Ledger, tmp_path: Path, 
         with again.write() as connection:
             add_site(connection, code="S")
             add_person(connection, name="mara", role="admin", by="test")
-        for kind in get_args(Kind):
+        for kind in (kind for kind in get_args(Kind) if kind != "photos"):
             first, second = (tmp_path / f"{kind}-{number}{suffix}" for number in (1, 2))
             report = export_table(ledger=ledger, table=kind, file=first)
             taken = import_file(ledger=again, kind=kind, file=first, by="mara")
@@ -61,6 +61,16 @@ def test_what_is_exported_makes_the_same_ledger(ledger: Ledger, tmp_path: Path, 
             by = before.columns
             assert before.height > 1
             assert before.sort(by).equals(after.sort(by))
+
+
+def test_exported_photos_can_be_taken_in_again_where_their_files_are(ledger: Ledger, tmp_path: Path) -> None:
+    _fill(ledger)
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff a")
+    (tmp_path / "list.csv").write_text("photo,bin,taken_at\na.jpg,A,2026-03-01T08:00:00Z\n")
+    import_file(ledger=ledger, kind="photos", file=tmp_path / "list.csv", by="mara", photos=tmp_path / "kept")
+    assert export_table(ledger=ledger, table="photos", file=tmp_path / "p.csv").rows == 1
+    again = import_file(ledger=ledger, kind="photos", file=tmp_path / "p.csv", by="mara", photos=tmp_path / "kept")
+    assert (again.held, again.rejected) == (1, 0)
 
 
 def test_records_as_of_a_moment_are_those_in_force(ledger: Ledger, tmp_path: Path) -> None:

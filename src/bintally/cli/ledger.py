@@ -188,7 +188,7 @@ def export(
     ledger: LedgerOption = None,
     json_output: Json = False,
 ) -> None:
-    """Write a table of the ledger. Bins, products, records and movements can be imported again.
+    """Write a table of the ledger. Bins, products, records, movements and photos can be imported again.
 
     Example: `bintally ledger export records stock.csv --as-of 2026-03-01`
     """

@@ -110,7 +110,7 @@ def _movements(site: Site, as_of: datetime | None) -> Query:
 
 def _photos(site: Site, as_of: datetime | None) -> Query:
     p, bins = schema.Photo, schema.Bin
-    columns = (p.sha256, p.taken_at, p.received_at, p.size_bytes, p.place, p.removed_at)
+    columns = (p.place.label("photo"), p.taken_at, p.sha256, p.received_at, p.size_bytes, p.removed_at)
     query = select(bins.code.label("bin"), *columns).join(bins, bins.id == p.bin_id)
     return query.where(bins.site_id == site.id, *_until(p.taken_at, as_of)).order_by(p.id)
 

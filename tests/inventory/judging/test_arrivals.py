@@ -7,7 +7,8 @@ import pytest
 
 from bintally.errors import ConflictError, DataError, PhotoError, UsageError
 from bintally.inventory import schema
-from bintally.inventory.judging.arrivals import keep, photos_folder, take_and_judge
+from bintally.inventory.judging.arrivals import take_and_judge
+from bintally.inventory.kept_photos import keep, photos_folder
 from tests.bundles import bin_photo
 from tests.inventory.judging.yard import DARK, Yard, hour, shown
 

@@ -11,9 +11,10 @@ from sqlalchemy import select, text
 from bintally.database.types import Table
 from bintally.inventory import schema
 from bintally.inventory.intake import take_movement, take_photo, take_product, take_record
-from bintally.inventory.judging.arrivals import Arrived, keep, take_and_judge
+from bintally.inventory.judging.arrivals import Arrived, take_and_judge
 from bintally.inventory.judging.how import How
 from bintally.inventory.judging.reconcile import ReconcileReport, reconcile_ledger
+from bintally.inventory.kept_photos import keep
 from bintally.inventory.ledger import Ledger, Site, add_site
 from bintally.inventory.people import add_person, person_of
 from bintally.inventory.policy.acceptance import THRESHOLDS, Acceptance

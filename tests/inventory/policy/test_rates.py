@@ -39,7 +39,7 @@ def test_what_is_reckoned_with_comes_near_the_mean_as_outcomes_come_in() -> None
     gaps = []
     for many in (40, 400, 4000):
         found = rates(RECORDS, outcomes([(n % 4, n % 20 == 0) for n in range(many)]), KNOWN)
-        gaps.append(float((found["upper"] - found["mean"]).max()))
+        gaps.append(float((found["upper"] - found["mean"]).to_numpy().max()))
     assert gaps[0] > gaps[1] > gaps[2]
     assert gaps[2] < 0.005
 

@@ -78,7 +78,7 @@ def _notes(seen: Seen, stock: Stock) -> Iterator[str]:
     if seen.table["taken_at"].null_count() == seen.table.height:
         yield "No time of a photo is known, so a record that changed since can't be told from one that is wrong."
     if len(stock.rejected_bins):
-        yield f"{len(stock.rejected_bins):,} bins are not judged, since a line of their record was rejected."
+        yield f"Not judged, since a line of their record was rejected: {len(stock.rejected_bins):,} bin(s)."
 
 
 def _unreachable(table: pl.DataFrame, settings: PolicySettings) -> Iterator[str]:
