@@ -166,6 +166,7 @@ def decide(
 
     Example: `bintally review decide 17 correct --count 3 --token 5f1c... --as rita`
     """
+    from bintally.cli.review_terminal import lines_of
     from bintally.inventory.ledger import Ledger
     from bintally.inventory.people import person_of
     from bintally.inventory.review import decisions
@@ -271,23 +272,6 @@ def labels(
     with Ledger.open(ledger_place(ledger)) as opened, opened.read() as connection:
         many = export_labels(connection, site_of(connection, site), out, since=_moment(since), until=_moment(until))
     _tell({"out": str(out), "labels": many}, f"{many:,} labels in {out}.", json_output)
-
-
-def lines_of(texts: list[str]) -> dict[str, int]:
-    """`["B00X=2"]` as counts by product.
-
-    Raises:
-        UsageError: no such form, or a product twice.
-    """
-    lines: dict[str, int] = {}
-    for text in texts:
-        sku, _, many = text.rpartition("=")
-        if not sku or not many.isdecimal():
-            raise UsageError(f"{text!r} is no count of a product.", hint="Say it as SKU=2.")
-        if sku in lines:
-            raise UsageError(f"{sku} is counted twice.", hint="Say each product once.")
-        lines[sku] = int(many)
-    return lines
 
 
 @contextmanager

@@ -212,8 +212,6 @@ def _model(review: "Shown") -> list[tuple[str, str]]:
 
 
 def _count_of(rest: list[str]) -> tuple[int | None, dict[str, int] | None]:
-    from bintally.cli.review import lines_of
-
     if len(rest) == 1 and rest[0].isdecimal():
         return int(rest[0]), None
     return None, lines_of(rest) or None
@@ -230,3 +228,20 @@ def _words(kind: str, state: str) -> str:
         "uncountable": "Kept: the photo can't be counted.",
         "not_this_bin": "Kept: the photo shows another bin.",
     }[kind]
+
+
+def lines_of(texts: list[str]) -> dict[str, int]:
+    """`["B00X=2"]` as counts by product.
+
+    Raises:
+        UsageError: no such form, or a product twice.
+    """
+    lines: dict[str, int] = {}
+    for text in texts:
+        sku, _, many = text.rpartition("=")
+        if not sku or not many.isdecimal():
+            raise UsageError(f"{text!r} is no count of a product.", hint="Say it as SKU=2.")
+        if sku in lines:
+            raise UsageError(f"{sku} is counted twice.", hint="Say each product once.")
+        lines[sku] = int(many)
+    return lines

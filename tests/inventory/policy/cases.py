@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bintally.inventory.policy.acceptance import FORMAT, THRESHOLDS, TOLERANCES, Acceptance, Table
-from bintally.inventory.policy.decide import KINDS, Bar, Cases
+from bintally.inventory.policy.cases import KINDS, Bar, Cases
 from bintally.inventory.policy.settings import ErrorMix
 from bintally.records import COUNT_KEYS
 

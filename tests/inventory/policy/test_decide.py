@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bintally.errors import ConfigError, DataError
-from bintally.inventory.policy.decide import Bar, Policy, draw_of, drawn
+from bintally.inventory.policy.cases import Bar, draw_of
+from bintally.inventory.policy.decide import Policy, drawn
 from bintally.inventory.policy.settings import ErrorMix, PolicySettings
+from bintally.inventory.policy.words import verdict_of
 from tests.inventory.policy.cases import acceptance, cases, sure_of
 
 
@@ -18,17 +20,17 @@ def policy(**settings: Any) -> Policy:
 
 
 def outcome(of: Policy, shares: Any, recorded: int, **known: Any) -> str:
-    return of.decide(cases(shares, recorded, **known)).verdict(0).outcome
+    return verdict_of(of.decide(cases(shares, recorded, **known)), 0).outcome
 
 
 def test_a_record_the_photo_shows_is_accepted_and_another_called_wrong() -> None:
-    verdict = policy().decide(cases(sure_of(3), 3)).verdict(0)
+    verdict = verdict_of(policy().decide(cases(sure_of(3), 3)), 0)
     assert (verdict.outcome, verdict.count, verdict.promised, verdict.kind) == ("match", 3, 0.02, "photo")
     assert verdict.right is not None
     assert verdict.prior_right is not None
     assert verdict.right > verdict.prior_right
     assert "the photo shows 3 (97%), 3 recorded" in verdict.reasons
-    wrong = policy().decide(cases(sure_of(3, 0.9999), 2)).verdict(0)
+    wrong = verdict_of(policy().decide(cases(sure_of(3, 0.9999), 2)), 0)
     assert (wrong.outcome, wrong.count) == ("mismatch", 3)
     assert outcome(policy(), np.full(7, 1 / 7), 3) == "uncertain"
 
@@ -36,7 +38,7 @@ def test_a_record_the_photo_shows_is_accepted_and_another_called_wrong() -> None
 @pytest.mark.parametrize("bar", [Bar.NO_BIN, Bar.UNCOUNTABLE, Bar.UNREADABLE, Bar.NO_PHOTO])
 def test_what_bars_a_record_is_never_overruled(bar: Bar) -> None:
     for recorded in (3, 2):
-        verdict = policy().decide(cases(sure_of(3), recorded, bar=bar)).verdict(0)
+        verdict = verdict_of(policy().decide(cases(sure_of(3), recorded, bar=bar)), 0)
         assert verdict.outcome == "uncertain"
         assert verdict.score is None
 
@@ -46,7 +48,7 @@ def test_stale_records_are_not_judged() -> None:
 
 
 def test_kinds_without_calibration_are_never_accepted() -> None:
-    verdict = policy().decide(cases(sure_of(3), 3, kind="followed")).verdict(0)
+    verdict = verdict_of(policy().decide(cases(sure_of(3), 3, kind="followed")), 0)
     assert verdict.outcome == "uncertain"
     assert any("bintally policy fit" in reason for reason in verdict.reasons)
     assert outcome(Policy(PolicySettings(), None), sure_of(3), 3) == "uncertain"
@@ -54,13 +56,13 @@ def test_kinds_without_calibration_are_never_accepted() -> None:
 
 
 def test_records_in_an_open_top_are_not_accepted_however_rarely_records_are_wrong() -> None:
-    found = policy().decide(cases(sure_of(9, 0.9999), 9, wrong=0.0001)).verdict(0)
+    found = verdict_of(policy().decide(cases(sure_of(9, 0.9999), 9, wrong=0.0001)), 0)
     assert found.outcome == "uncertain"
     assert "can't be told from other counts of 6+" in found.reasons[1]
 
 
 def test_where_many_records_are_wrong_nothing_is_accepted() -> None:
-    verdict = policy(promised_escape=0.001).decide(cases(sure_of(3), 3, wrong=0.9)).verdict(0)
+    verdict = verdict_of(policy(promised_escape=0.001).decide(cases(sure_of(3), 3, wrong=0.9)), 0)
     assert (verdict.outcome, verdict.threshold) == ("uncertain", None)
 
 
@@ -84,7 +86,7 @@ def test_a_record_that_follows_is_wrong_more_often_where_such_records_were_found
 
 def test_a_count_behind_an_open_top_that_the_history_knows_is_neither_accepted_nor_called_wrong() -> None:
     many = sure_of(6)
-    verdict = policy().decide(cases(many, 8, prior=many, derived=True, said=0.97)).verdict(0)
+    verdict = verdict_of(policy().decide(cases(many, 8, prior=many, derived=True, said=0.97)), 0)
     assert verdict.outcome == "uncertain"
     assert verdict.prior_right == pytest.approx(0.97)
 
@@ -93,7 +95,7 @@ def test_tolerance_is_the_strictest_that_is_given() -> None:
     settings = {"tolerance": {"A": {"units": 2, "percent": 50.0, "value": 3.0}}}
     found = policy(**settings).decide(cases(sure_of(3), 4, value=3.0))
     assert found.tolerance_n.tolist() == [1]
-    assert found.verdict(0).outcome == "match"
+    assert verdict_of(found, 0).outcome == "match"
     assert policy(**settings).decide(cases(sure_of(3), 4, value=4.0)).tolerance_n.tolist() == [0]
     assert policy(**settings).decide(cases(sure_of(3), 4)).tolerance_n.tolist() == [0]
     assert policy(**settings).decide(cases(sure_of(3), 1, value=1.0)).tolerance_n.tolist() == [0]

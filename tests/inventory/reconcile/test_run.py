@@ -17,8 +17,9 @@ from bintally.bundle import CARD, read_card
 from bintally.counting.pair_figures import blind, normalised
 from bintally.errors import BintallyError, ConfigError, UsageError
 from bintally.inventory.policy.acceptance import FILE
-from bintally.inventory.policy.decide import KINDS, Bar, Cases, draw_of
+from bintally.inventory.policy.cases import KINDS, Bar, Cases, draw_of
 from bintally.inventory.policy.settings import PolicySettings
+from bintally.inventory.policy.words import verdict_of
 from bintally.inventory.reconcile.judged import ALL_OUTCOMES
 from bintally.inventory.reconcile.policy import policy_of
 from bintally.inventory.reconcile.report import ReconcileReport
@@ -157,7 +158,7 @@ def test_a_file_is_judged_as_each_case_by_itself(bundle: Path, tmp_path: Path, c
                 draw_n=np.array([draw_of(f"B{place} photos/B{place}.png {recorded}")], np.uint64),
             )
         )
-        row, verdict = rows[f"B{place}"], decided.verdict(0)
+        row, verdict = rows[f"B{place}"], verdict_of(decided, 0)
         assert row["outcome"] == verdict.outcome
         assert tuple(row["reasons"]) == verdict.reasons
         assert row["score"] == pytest.approx(verdict.score, abs=1e-3)

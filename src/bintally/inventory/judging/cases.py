@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bintally.inventory.judging.beliefs import Believed
 from bintally.inventory.judging.facts import UNCOUNTABLE, BinFacts, Look, Record
 from bintally.inventory.judging.how import How
-from bintally.inventory.policy.decide import CLASSES, KINDS, Bar, Cases, Decisions, draw_of
+from bintally.inventory.policy.cases import CLASSES, KINDS, Bar, Cases, Decisions, draw_of
 from bintally.inventory.policy.rates import rates
 from bintally.records import key_of
 

@@ -21,6 +21,7 @@ from bintally.inventory.judging.how import How
 from bintally.inventory.judging.rows import ids_of, insert_of
 from bintally.inventory.ledger import Site
 from bintally.inventory.people import SYSTEM
+from bintally.inventory.policy.words import verdict_of
 from bintally.inventory.review.queue import Asked, open_reviews
 from bintally.inventory.verdict import OUTCOMES, Verdict
 
@@ -47,7 +48,7 @@ def judge(
     ours = _claimed(connection, bins, how)
     cases = [case for case in cases_of(believed) if case.facts.id in ours]
     made = [
-        (case, decisions.verdict(row))
+        (case, verdict_of(decisions, row))
         for decisions, group in (decide(cases, how, outcomes) if cases else ())
         for row, case in enumerate(group)
     ]

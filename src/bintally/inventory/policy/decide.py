@@ -10,108 +10,21 @@ records accepted that lie in an open top such as "6+", whose counts no photo tel
 Shapes: N cases, K count keys.
 """
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bintally.errors import ConfigError, DataError
+from bintally.errors import ConfigError
 from bintally.inventory.policy import scores
 from bintally.inventory.policy.acceptance import TOLERANCES, Acceptance, Thresholds
+from bintally.inventory.policy.cases import CLASSES, KINDS, Bar, Cases, Decisions
 from bintally.inventory.policy.settings import PolicySettings, ToleranceOfClass
-from bintally.inventory.verdict import OUTCOMES, Verdict
-
-KINDS: Final = ("none", "photo", "change", "followed")
-"""What the probabilities come from: nothing, one photo, a pair of photos with a confirmed earlier count, the filter."""
-
-CLASSES: Final = ("A", "B", "C")
+from bintally.inventory.verdict import OUTCOMES
 
 _AT_ONCE: Final = 1 << 16  # cases: a few tens of MB at a time
 _MATCH, _MISMATCH, _UNCERTAIN, _STALE = (OUTCOMES.index(name) for name in ("match", "mismatch", "uncertain", "stale"))
 _RATES: Final = (1e-6, 1.0 - 1e-6)
-
-
-class Bar(IntEnum):
-    """Why a record can't be accepted, whatever the score."""
-
-    NONE = 0
-    NO_BIN = 1
-    UNCOUNTABLE = 2
-    UNREADABLE = 3
-    NO_PHOTO = 4
-    STALE = 5
-
-
-@dataclass(frozen=True)
-class Cases:
-    """Records to judge, and what is known of their bins."""
-
-    keys: tuple[str, ...]  # count keys, ascending; only the last may be open ("6+")
-    probabilities_nk: NDArray[np.floating[Any]]  # all that is known of the bin; each row sums to 1
-    prior_nk: NDArray[np.floating[Any]]  # the same without its photos
-    recorded_n: NDArray[np.integer[Any]]
-    kind_n: NDArray[np.uint8]  # index into KINDS
-    wrong_n: NDArray[np.floating[Any]]  # how often such records are wrong (`rates`)
-    unit_value_n: NDArray[np.floating[Any]]  # money for one item; nan: unknown
-    class_n: NDArray[np.uint8]  # index into CLASSES
-    derived_n: NDArray[np.bool_]  # the record follows from the bin's history, which `prior_nk` has in it already
-    bar_n: NDArray[np.uint8]  # of `Bar`
-    draw_n: NDArray[np.uint64]  # `draw_of` the case's id, for the blind recount
-    said_n: NDArray[np.floating[Any]]  # P(the record's very count) without photos, where the keys know less; nan
-
-    def __post_init__(self) -> None:
-        many, keys = len(self.recorded_n), len(self.keys)
-        for name in ("probabilities_nk", "prior_nk"):
-            if getattr(self, name).shape != (many, keys):
-                raise DataError(f"{name} has the shape {getattr(self, name).shape}, not {(many, keys)}.", hint=_SHAPES)
-        for name in ("kind_n", "wrong_n", "unit_value_n", "class_n", "derived_n", "bar_n", "draw_n", "said_n"):
-            if len(getattr(self, name)) != many:
-                raise DataError(f"{name} has {len(getattr(self, name))} rows, not {many}.", hint=_SHAPES)
-
-    def __len__(self) -> int:
-        return len(self.recorded_n)
-
-    def rows(self, rows: slice | NDArray[Any]) -> "Cases":
-        """Some of them."""
-        parts = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "keys"}
-        return Cases(keys=self.keys, **parts)
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What was decided of `cases`, in their order."""
-
-    cases: Cases
-    settings: PolicySettings
-    outcome_n: NDArray[np.uint8]  # index into OUTCOMES
-    right_n: NDArray[np.float64]  # P(right | all); nan: can't be said
-    prior_right_n: NDArray[np.float64]  # P(right | all but the photos)
-    score_n: NDArray[np.float64]  # nats; nan: nothing was seen
-    threshold_n: NDArray[np.float64]  # nan: no score keeps the promise
-    promised_n: NDArray[np.float64]
-    count_n: NDArray[np.int64]  # the most probable; an open top as its first count; -1: nothing was seen
-    tolerance_n: NDArray[np.int64]  # items
-    calibrated_n: NDArray[np.bool_]  # the acceptance file speaks of such evidence
-    apart_n: NDArray[np.bool_]  # the record can be told from its neighbours
-    second_approval_n: NDArray[np.bool_]
-    blind_recount_n: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.outcome_n)
-
-    def verdict(self, n: int) -> Verdict:
-        """One decision with its reasons in words."""
-        from bintally.inventory.policy.words import verdict_of
-
-        return verdict_of(self, n)
-
-    def verdicts(self) -> Iterator[Verdict]:
-        """All of them, in words."""
-        return (self.verdict(n) for n in range(len(self)))
 
 
 class Policy:
@@ -197,11 +110,6 @@ def rates(cases: Cases, wrong_n: scores.Floats, prior_right_n: scores.Floats) ->
     """
     rate_n: scores.Floats = np.clip(np.where(cases.derived_n, 1.0 - prior_right_n, wrong_n), *_RATES)
     return rate_n
-
-
-def draw_of(case_id: str, seed: int = 0) -> int:
-    """A number below 2^64 that looks random and is always the same for a case: who is drawn for a blind recount."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{case_id}".encode(), digest_size=8).digest(), "little")
 
 
 def drawn(draw_n: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
@@ -301,6 +209,3 @@ def _logit(share_n: scores.Floats) -> scores.Floats:
 def _sigmoid(log_odds_n: scores.Floats) -> scores.Floats:
     share_n: scores.Floats = 1.0 / (1.0 + np.exp(-np.clip(log_odds_n, -60.0, 60.0)))
     return share_n
-
-
-_SHAPES: Final = "Every array has a row a case; probabilities and prior a column a key."

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bintally.inventory.policy.decide import KINDS, Bar, Decisions
+from bintally.inventory.policy.cases import KINDS, Bar, Decisions
 from bintally.inventory.policy.scores import top_of
 from bintally.inventory.verdict import OUTCOMES, Verdict
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from bintally.bundle import Card
 from bintally.counting.pair_figures import blind, normalised
-from bintally.inventory.policy.decide import CLASSES, KINDS, Bar, Cases, Decisions, Policy, draw_of
+from bintally.inventory.policy.cases import CLASSES, KINDS, Bar, Cases, Decisions, draw_of
+from bintally.inventory.policy.decide import Policy
 from bintally.inventory.policy.scores import top_of, values_of
 from bintally.inventory.policy.settings import PolicySettings
 from bintally.inventory.reconcile.seen import Seen

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bintally.inventory.policy.decide import Bar, Decisions
+from bintally.inventory.policy.cases import Bar, Decisions
 from bintally.inventory.policy.words import reasons_of
 
 NO_PROMISE: Final = "nothing can be promised of a count without probabilities"

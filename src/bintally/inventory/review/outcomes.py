@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from bintally.inventory import schema
 from bintally.inventory.ledger import Site
-from bintally.inventory.policy.decide import CLASSES
+from bintally.inventory.policy.cases import CLASSES
 from bintally.inventory.policy.settings import PolicySettings
 from bintally.inventory.review.case import is_closed, stands
 from bintally.inventory.review.tolerance import tolerances_of

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from bintally.inventory import schema
-from bintally.inventory.policy.decide import CLASSES, Cases, tolerances
+from bintally.inventory.policy.cases import CLASSES, Cases
+from bintally.inventory.policy.decide import tolerances
 from bintally.inventory.policy.settings import PolicySettings
 
 
