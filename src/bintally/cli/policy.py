@@ -119,7 +119,7 @@ def _table(rows: list[dict[str, Any]]) -> object:
     from rich.table import Table
 
     first = rows[0]
-    follows = ", records that follow from the history" if first["derived"] else ""
+    follows = ", of bins counted before: photos alone" if first["derived"] else ""
     table = Table(title=f"{first['kind']}{follows}: {first['bins']:,} bins", title_justify="left", box=None)
     wrongs = list(dict.fromkeys(row["wrong"] for row in rows))
     for name in ("promised", *(f"{100 * wrong:g}% wrong" for wrong in wrongs)):
@@ -143,8 +143,11 @@ def _show(report: "PolicyReport") -> None:
 
     out = console()
     for kind in report.kinds:
+        name = f"{kind.kind}, photos alone" if kind.derived else kind.kind
         table = Table(
-            title=f"{kind.kind}: {kind.cases:,} cases of {kind.groups:,} bins", title_justify="left", box=None
+            title=f"{name}: {kind.cases:,} cases of {kind.groups:,} bins",
+            title_justify="left",
+            box=None,
         )
         for name in ("promised", "wrong", "accepted", "95% interval", "escape", "95% interval", "sites beyond chance"):
             table.add_column(name, justify="right")

@@ -124,7 +124,7 @@ def test_a_record_that_follows_from_a_count_and_movements_says_nothing_of_its_ow
     yard.move("A", -1, at=2)
     yard.record("A", 2, at=2)
     yard.arrives("A", 2, at=3)
-    assert "follows from the bin's history" in " ".join(newest(yard).reasons)
+    assert "the bin was counted before" in " ".join(newest(yard).reasons)
 
 
 def test_the_record_that_is_judged_is_the_one_in_force_at_the_photo(yard: Yard) -> None:

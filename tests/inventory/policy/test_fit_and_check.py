@@ -99,8 +99,8 @@ def test_fit_show_and_check_through_the_commands(data: Path, bundle: Path, tmp_p
     assert msgspec.json.decode((tmp_path / "out" / "policy.json").read_bytes(), type=PolicyReport) == checked
     page = (tmp_path / "out" / "policy.html").read_text()
     assert "A fixed threshold on P(recorded) instead" in page
-    assert page.count("<svg") == 3
-    assert [kind.kind for kind in checked.kinds] == ["photo", "change", "followed"]
+    assert page.count("<svg") == 6
+    assert [kind.kind for kind in checked.kinds] == ["photo", "photo", "change", "change", "followed", "followed"]
 
 
 def test_a_table_of_another_split_is_refused(data: Path, bundle: Path, tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ class Cases:
     wrong_n: NDArray[np.floating[Any]]  # how often such records are wrong (`rates`)
     unit_value_n: NDArray[np.floating[Any]]  # money for one item; nan: unknown
     class_n: NDArray[np.uint8]  # index into CLASSES
-    derived_n: NDArray[np.bool_]  # the record follows from the bin's history, which `prior_nk` has in it already
+    derived_n: NDArray[
+        np.bool_
+    ]  # the record is of the bin's history, no second witness: only the photos speak beside `prior_nk`
     bar_n: NDArray[np.uint8]  # of `Bar`
     draw_n: NDArray[np.uint64]  # `draw_of` the case's id, for the blind recount
     said_n: NDArray[np.floating[Any]]  # P(the record's very count) without photos, where the keys know less; nan

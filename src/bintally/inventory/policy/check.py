@@ -16,6 +16,7 @@ half, and the escape of the other half held against the promise.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,9 +107,9 @@ def _check(config: CheckPolicyConfig, progress: Progress) -> PolicyReport:
     settings = PolicySettings.from_toml(config.settings) if config.settings else PolicySettings()
     evidence = known(folder, config.data, config.split, config.evidence, progress)
     kinds = []
-    with progress.task("check", total=len(KINDS), unit="kinds") as task:
-        for name in KINDS:
-            cases, table = evidence.of(name), found.table(name)
+    with progress.task("check", total=2 * len(KINDS), unit="kinds") as task:
+        for name, derived in product(KINDS, (False, True)):
+            cases, table = evidence.of(name), found.table(name, derived=derived)
             if cases is not None and table is not None:
                 kinds.append(_of_kind(_Judged.of(name, cases, found, table, settings.confidence), config))
             task.advance()
@@ -151,7 +152,7 @@ class _Judged:
         shares_nr = wrong_shares(cases.recorded_n, mix, 0)
 
         def scored(recorded_n: NDArray[np.int64]) -> scores.Floats:
-            return acceptance_scores(cases, recorded_n, mix, derived=False, tolerance=0)
+            return acceptance_scores(cases, recorded_n, mix, derived=table.derived, tolerance=0)
 
         every = [scored(np.full(len(cases), record)) for record in range(shares_nr.shape[1])]
         wrong_nr = np.stack(every, axis=1)
@@ -186,6 +187,7 @@ def _of_kind(judged: _Judged, config: CheckPolicyConfig) -> KindReport:
     rng = np.random.default_rng(config.seed)
     return KindReport(
         kind=judged.name,
+        derived=judged.table.derived,
         cases=len(judged.cases),
         groups=len(np.unique(judged.cases.group_n)),
         fitted_bins=judged.table.bins,
@@ -270,7 +272,7 @@ def _divided(judged: _Judged, seed: int) -> tuple[Table, NDArray[np.bool_]]:
     first_n = np.isin(judged.cases.group_n, half)
     part = judged.cases.rows(np.flatnonzero(first_n))
     mix = judged.acceptance.error_mix
-    return counted(judged.name, part, mix, derived=False, tolerance=0, seed=seed), ~first_n
+    return counted(judged.name, part, mix, derived=judged.table.derived, tolerance=0, seed=seed), ~first_n
 
 
 def _halves(

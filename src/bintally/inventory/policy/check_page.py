@@ -15,6 +15,9 @@ WORDS: Final = {
     "change": "A photo beside an earlier one whose count was confirmed",
     "followed": "Up to three photos from a confirmed count on",
 }
+ALONE: Final = ", and the photos' word alone"
+"""Where the bin was counted before, its history is the rate of wrong records."""
+
 _SHOWN: Final = (0.02, 0.05, 0.10)  # shares of wrong records that are plotted
 
 
@@ -24,7 +27,8 @@ def policy_page(report: PolicyReport) -> str:
         "policy.html",
         report=report,
         words=WORDS,
-        plots={kind.kind: _plot(kind) for kind in report.kinds},
+        alone=ALONE,
+        plots={(kind.kind, kind.derived): _plot(kind) for kind in report.kinds},
         percent=percent,
         interval=interval,
         by_promise=by_promise,

@@ -39,9 +39,10 @@ class Fixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KindReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One kind of evidence."""
+    """One kind of evidence. `derived`: of bins that were counted before, so that only the photos speak."""
 
     kind: str
+    derived: bool
     cases: int
     groups: int
     fitted_bins: int

@@ -122,7 +122,7 @@ def _reasons(said: _Said) -> Iterator[str]:
     yield _seen(said)
     yield _decided(said)
     if said.derived:
-        yield "the record follows from the bin's history, so only the photos speak for it"
+        yield "the bin was counted before: its history is what the photos are added to"
     if said.tolerance:
         yield f"a difference of up to {said.tolerance} is tolerated"
     if said.second_approval:
