@@ -11,6 +11,8 @@ import pytest
 
 from bintally.bundle import Bundle
 from bintally.data.rendered import render_source
+from bintally.inventory.policy.acceptance import Acceptance
+from bintally.inventory.policy.fit import fit_policy
 from bintally.pipeline import run_pipeline
 from tests.conftest import ROOT
 from tests.training.conftest import tiny_recipe
@@ -42,8 +44,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shipping_brings_what_test_said_into_the_card(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bintally policy fit"):
+        _tool("ship_bundle").ship(runs / "tiny", tmp_path / "champion")
+    fit_policy(bundle=runs / "tiny" / "bundle", data=runs / "tiny" / "data")
     shipped = Bundle.open(_tool("ship_bundle").ship(runs / "tiny", tmp_path / "champion"))
     own = Bundle.open(runs / "tiny" / "bundle")
+    assert Acceptance.of_bundle(shipped.folder, shipped.card) == Acceptance.of_bundle(own.folder, own.card) is not None
     assert shipped.card.metrics.keys() == {"val", "test"}
     assert shipped.card.metrics["val"] == own.card.metrics["val"]
     assert shipped.model_path.read_bytes() == own.model_path.read_bytes()

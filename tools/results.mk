@@ -17,7 +17,7 @@ vpath %.toml recipes recipes/research recipes/research/earlier
 
 .PHONY: results
 .SECONDARY:
-results: $(call reports,$(NAMES)) $(RUNS)/champion/bins/bins.json
+results: $(call reports,$(NAMES)) $(RUNS)/champion/bins/bins.json $(RUNS)/champion/policy/policy.json
 	@$(BIN)/python tools/results.py $(RUNS) $(NAMES)
 
 # The first brings the photos; the others share them.
@@ -43,6 +43,13 @@ $(RUNS)/champion/bundle/card.json: recipes/champion.toml $(RUNS)/again/run/run.j
 # Photos beside earlier ones, bins over time, records.
 $(RUNS)/%/bins/bins.json: $(RUNS)/%/bundle/card.json
 	@$(BIN)/bintally evaluate-bins $(<D) --data $(DATA) --out $(@D) $(if $(VERIFICATION),--verification $(VERIFICATION))
+
+# Which records it may accept: fitted to val, judged on test.
+$(RUNS)/%/bundle/acceptance.json: $(RUNS)/%/bundle/card.json
+	@$(BIN)/bintally policy fit --bundle $(<D) --data $(DATA)
+
+$(RUNS)/%/policy/policy.json: $(RUNS)/%/bundle/acceptance.json
+	@$(BIN)/bintally policy check --bundle $(<D) --data $(DATA) --out $(@D)
 
 # Those that follow the baseline's network; and the one that follows these.
 $(RUNS)/bins/run/run.json: $(RUNS)/again/run/run.json $(RUNS)/fast/run/run.json
