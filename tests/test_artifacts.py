@@ -143,6 +143,12 @@ def test_a_full_disk_has_several_names(tmp_path: Path, number: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def test_a_full_disk_is_known_from_its_words_alone(tmp_path: Path) -> None:
+    # What polars raises has no number: a full disk once ended an export in a traceback.
+    with pytest.raises(StorageError, match="No space left"), storage_errors(tmp_path):
+        raise OSError("No space left on device (os error 28)")
+
+
 def test_other_errors_of_the_system_pass_unchanged(tmp_path: Path) -> None:
     with pytest.raises(BrokenPipeError), storage_errors(tmp_path):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

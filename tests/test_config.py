@@ -1,9 +1,10 @@
 """Settings are strict, and a wrong key says what was meant."""
 
 from pathlib import Path
+from typing import Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bintally.config import Config
 from bintally.errors import ConfigError
@@ -21,6 +22,19 @@ class Recipe(Config):
     epochs: int = Field(5, ge=1)
     name: str
     optimizer: Optimizer = Optimizer(learning_rate=1e-3)
+
+
+class Schedule(Config):
+    """Settings with a list of sections, and a rule for several settings together."""
+
+    steps: tuple[Optimizer, ...] = ()
+    halves: int = 0
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if len(self.steps) < self.halves:
+            raise ValueError("fewer steps than halves")
+        return self
 
 
 def _told(values: dict[str, object], **where: str) -> str:
@@ -91,8 +105,20 @@ def test_what_is_no_toml_is_told(tmp_path: Path, text: bytes) -> None:
 
 
 def test_a_missing_recipe_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="There is no recipe"):
+    with pytest.raises(ConfigError, match=r"There is no .*nowhere\.toml"):
         Recipe.from_toml(tmp_path / "nowhere.toml")
+
+
+def test_settings_that_do_not_go_together_are_told_in_one_sentence() -> None:
+    """Once all settings were printed as Python prints a dict, after "'the settings': Value error"."""
+    with pytest.raises(ConfigError, match=r"^x\.toml: fewer steps than halves\.$"):
+        Schedule.of({"steps": [], "halves": 1}, where="x.toml")
+
+
+def test_a_wrong_key_in_a_list_of_sections_says_what_was_meant_there() -> None:
+    """Once the sections of a list had no known keys at all."""
+    with pytest.raises(ConfigError, match=r"'steps\.0\.learning_rat'\. Did you mean 'learning_rate'\?"):
+        Schedule.of({"steps": [{"learning_rat": 0.1}]})
 
 
 def test_settings_are_frozen() -> None:

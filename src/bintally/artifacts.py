@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -27,17 +28,26 @@ def storage_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        number = _number(error)
+        if number in _NO_SPACE:
             raise StorageError(
                 f"No space left to write {target}.", hint="Free some space (nothing was half-written) and run it again."
             ) from error
-        if error.errno in _NO_ACCESS:
+        if number in _NO_ACCESS:
             raise StorageError(
                 f"{target} can't be written: permission denied.", hint="Choose another folder."
             ) from error
-        if error.errno in _NO_PLACE:
-            raise StorageError(f"{target} can't be written: {error.strerror}.", hint="Choose another place.") from error
+        if number in _NO_PLACE:
+            raise StorageError(
+                f"{target} can't be written: {os.strerror(number)}.", hint="Choose another place."
+            ) from error
         raise
+
+
+def _number(error: OSError) -> int:
+    """The operating system's number of an error; polars has it only in its words."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return error.errno or (int(told[1]) if told else 0)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,7 +37,9 @@ class Config(BaseModel):
         try:
             values = tomllib.loads(path.read_text())
         except FileNotFoundError:
-            raise ConfigError(f"There is no recipe {path}.", hint="recipes/ holds the ones that come along.") from None
+            raise ConfigError(
+                f"There is no {path}.", hint="Look at the path; recipes that come along are in recipes/."
+            ) from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} can't be read as TOML: {error}.", hint="Mend that line.") from None
         return cls.of(values, where=str(path))
@@ -52,16 +54,22 @@ def _explain(config: type[BaseModel], error: ValidationError, where: str) -> str
             sentences.append(f"unknown key '{key}'. {did_you_mean(names[-1], _keys_at(config, names[:-1]))}")
         elif problem["type"] == "missing":
             sentences.append(f"'{key}' is missing.")
+        elif problem["type"] == "value_error" and not names:  # of several settings together
+            sentences.append(f"{problem['msg'].removeprefix('Value error, ')}.")
         else:
-            sentences.append(f"'{key}': {problem['msg']} (got {problem['input']!r}).")
+            sentences.append(f"'{key}': {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r}).")
     return f"{where}: {' '.join(sentences)}" if where else " ".join(sentences)
 
 
 def _keys_at(config: type[BaseModel], names: list[str]) -> list[str]:
     """Field names of the section of `config` that `names` lead to; none where it is no section."""
     for name in names:
+        if name.isdecimal():  # a place in a list of sections
+            continue
         field = config.model_fields.get(name)
         section = field.annotation if field else None
+        if get_origin(section) is tuple:
+            section = get_args(section)[0]
         if not (isinstance(section, type) and issubclass(section, BaseModel)):
             return []
         config = section

@@ -35,6 +35,8 @@ def test_a_ledger_is_made_filled_shown_and_moved(ledger: Path, tmp_path: Path) -
     said = run_cli("ledger", "import", "records", tmp_path / "records.csv", env={"COLUMNS": "200"})
     assert "line 3: quantity '-2' is below 0" in said.stderr
     assert "2 line(s) could not go in" in said.stderr
+    (tmp_path / "more.csv").write_text("bin,quantity,effective_at\nZ,1,2026-01-01\n")
+    assert "--create-bins" in run_cli("ledger", "import", "records", tmp_path / "more.csv").stderr
     again = run_cli("ledger", "import", "bins", tmp_path / "bins.csv", env={"COLUMNS": "200"})
     assert "was taken in before" in again.stderr
 
@@ -70,6 +72,17 @@ def test_people_get_roles_from_an_admin(ledger: Path) -> None:
     assert (nobody.returncode, "--as NAME" in nobody.stderr) == (2, True)
     nowhere = run_cli("ledger", "show", env={"BINTALLY_LEDGER": ""})
     assert (nowhere.returncode, "--ledger PLACE" in nowhere.stderr) == (2, True)
+    alone = run_cli("ledger", "person", "mara", "--role", "viewer")
+    assert (alone.returncode, "mara is the only admin" in alone.stderr) == (2, True), "she once locked herself out"
+    assert run_cli("ledger", "person", "eve", "--role", "admin").returncode == 0
+    assert run_cli("ledger", "person", "mara", "--role", "viewer").returncode == 0
+
+
+def test_a_site_keeps_its_currency(ledger: Path) -> None:
+    # Another one was once passed over without a word.
+    other = run_cli("ledger", "init", ledger, "--site", "STR1", "--currency", "USD")
+    assert (other.returncode, "keeps its money in EUR" in other.stderr) == (2, True)
+    assert run_cli("ledger", "init", ledger, "--site", "STR1").returncode == 0
     dollars = run_cli("ledger", "init", ledger, "--site", "LEJ1", "--currency", "usd")
     assert (dollars.returncode, "no currency" in dollars.stderr) == (2, True)
 
@@ -77,6 +90,7 @@ def test_people_get_roles_from_an_admin(ledger: Path) -> None:
 def test_the_audit_log_is_shown_and_verified(ledger: Path) -> None:
     assert run_cli("ledger", "person", "tom", "--role", "reviewer").returncode == 0
     head = run_cli("audit", "head").stdout.strip()
+    assert json.loads(run_cli("audit", "head", "--json").stdout) == {"number": 3, "hash": head.partition(":")[2]}
     whole = run_cli("audit", "verify", "--expect", head)
     assert (whole.returncode, "3 lines" in whole.stderr) == (0, True)
     lines = [json.loads(line) for line in run_cli("audit", "show", "--json").stdout.splitlines()]

@@ -59,7 +59,7 @@ def test_help_of_each_verb_has_an_example_and_json(verb: str) -> None:
 def test_a_mistake_is_a_sentence_with_the_next_step_not_a_traceback() -> None:
     done = run_cli("train", "no-such-recipe.toml", "--data", "nowhere", "--out", "nowhere")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: There is no recipe no-such-recipe.toml.")
+    assert done.stderr.startswith("error: There is no no-such-recipe.toml.")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

@@ -67,6 +67,14 @@ def test_a_session_from_a_pipe_decides_one_bin_after_the_other(place: Path) -> N
     assert "Accepted" not in secret
 
 
+def test_a_number_with_more_behind_it_is_no_count(place: Path) -> None:
+    # "9 x" was once taken for a correction to 9.
+    done = _typed(place, "9 x\n12 3\nq\n")
+    assert "'9 x' says nothing here." in done.stderr
+    assert "'12 3' says nothing here." in done.stderr
+    assert _rows(place, schema.Decision, "kind") == []
+
+
 def test_skip_undo_and_quit(place: Path) -> None:
     done = _typed(place, "s\nz\nc 3\nz\n3\nq\n")
     assert done.returncode == 0, done.stderr
@@ -175,8 +183,20 @@ def test_mistakes_are_sentences_with_exit_codes(place: Path) -> None:
     assert run_cli("review", "--ledger", place, "--as", "vera").returncode == 2
     nobody = run_cli("review", "take", "--ledger", place, env={"BINTALLY_AS": ""})
     assert "Who does this?" in nobody.stderr
+    gone = run_cli("review", "take", "--review", "999", *as_rita)
+    assert (gone.returncode, "There is no review 999" in gone.stderr) == (2, True), "it said that nothing waits"
+    run_cli("review", "take", "--review", "1", "--ledger", place, "--as", "rolf")
+    taken = run_cli("review", "take", "--review", "1", *as_rita)
+    assert (taken.returncode, "Somebody else has bin A-1 until" in taken.stderr) == (2, True)
     line = run_cli("review", "decide", "1", "correct", "--line", "B=x", "--token", "t", *as_rita)
     assert "'B=x' is no count of a product." in line.stderr
+
+
+def test_the_help_of_a_session_tells_its_keys() -> None:
+    # A shorter text once took the place of the one with the keys and the example.
+    text = run_cli("review", "--help").stdout
+    assert "Keys:" in text
+    assert "Example" in text
 
 
 @pytest.mark.parametrize("verb", ["list", "take", "give-back", "decide", "undo", "approve", "release", "labels"])

@@ -74,6 +74,12 @@ def test_a_password_is_not_shown() -> None:
     with pytest.raises(StorageError) as caught:
         Database.open("postgresql://me:hush@127.0.0.1:9/none")
     assert "hush" not in str(caught.value)
+    assert "postgresql://me:***@127.0.0.1:9/none can't be used" in str(caught.value), "and no driver nobody named"
+
+
+def test_postgres_is_a_name_of_postgresql() -> None:
+    with pytest.raises(StorageError, match=r"^postgresql://me@127\.0\.0\.1:9/none can't be used"):
+        Database.open("postgres://me@127.0.0.1:9/none")
 
 
 def test_readers_see_one_moment_and_never_wait(ledger: Ledger) -> None:

@@ -41,17 +41,22 @@ def verify(
 
 
 @app.command()
-def head(ledger: LedgerOption = None) -> None:
+def head(ledger: LedgerOption = None, json_output: Json = False) -> None:
     """Print the log's last line as NUMBER:HASH: note it down where nobody can change both.
 
     Example: `bintally audit head >> /mnt/elsewhere/heads.txt`
     """
     from bintally.database import audit
     from bintally.inventory.ledger import Ledger
+    from bintally.records import to_plain
     from bintally.settings import ledger_place
 
     with Ledger.open(ledger_place(ledger)) as opened, opened.read() as connection:
-        typer.echo(str(audit.head(connection)))
+        last = audit.head(connection)
+    if json_output:
+        emit_json(to_plain(last))
+    else:
+        typer.echo(str(last))
 
 
 @app.command()

@@ -19,7 +19,7 @@ def init(
     place: Annotated[str, typer.Argument(help="A new file, a folder, or postgresql://USER@HOST/NAME.")],
     site: Annotated[str, typer.Option(help="The site's code, such as STR1.")],
     name: Annotated[str, typer.Option(help="The site's name.")] = "",
-    currency: Annotated[str, typer.Option(help="Of all its money, by ISO 4217.")] = "USD",
+    currency: Annotated[str | None, typer.Option(help="Of all its money, by ISO 4217.  [default: USD]")] = None,
     admin: Annotated[str | None, typer.Option(help="Somebody who may do everything, to begin with.")] = None,
     json_output: Json = False,
 ) -> None:
@@ -157,6 +157,8 @@ def _show_import(report: "ImportReport") -> None:
         out.print(str(line), style="yellow", markup=False)
     if report.rejected:
         out.print(f"{report.rejected:,} line(s) could not go in; all are in {report.rejects}.", style="yellow")
+    if any("is no bin of" in line.why for line in report.first):
+        out.print("Bins that are new: add [cyan]--create-bins[/], or [cyan]bintally ledger import bins FILE[/] first.")
     changed = f", {report.changed:,} values changed" if report.changed else ""
     bins = f", {report.bins:,} bins created" if report.bins else ""
     out.print(

@@ -52,7 +52,9 @@ def fit(
     if json:
         emit_json(to_plain(made))
     else:
-        kinds = ", ".join(f"{table.kind} ({table.bins:,} bins)" for table in made.tables if not table.tolerance)
+        kinds = ", ".join(
+            f"{table.kind} ({table.bins:,} bins)" for table in made.tables if not (table.tolerance or table.derived)
+        )
         console().print(f"Acceptance of [bold]{made.model}[/] from {made.photos:,} photos of {made.split}: {kinds}.")
 
 
@@ -127,7 +129,7 @@ def _table(rows: list[dict[str, Any]]) -> object:
     for promised in dict.fromkeys(row["promised"] for row in rows):
         cells = [row for row in rows if row["promised"] == promised]
         table.add_row(
-            f"{promised:.0%}",
+            f"{100 * promised:g}%",
             *(
                 "-" if row["threshold"] is None else f"{row['right_accepted']:.0%} ({row['threshold']:g})"
                 for row in cells

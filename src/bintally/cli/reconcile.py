@@ -62,9 +62,9 @@ def reconcile(
 
     Example: `bintally reconcile --photos bins/ --records stock.csv --out result.csv --out result.html`
 
-    With a ledger instead of files, what is new in it is counted, judged, and put up for review.
-
     Example: `bintally reconcile --counts counts.jsonl --records stock.parquet --promise 0.01 --json`
+
+    With a ledger instead of files, what is new in it is counted, judged, and put up for review.
 
     Example: `bintally reconcile --ledger ledger.sqlite --site S1`
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bintally.inventory.review.desk import Desk
     from bintally.inventory.review.listing import Counts, Waiting
 
-app = typer.Typer(help="Look at doubtful bins: accept, correct, recount.")
+app = typer.Typer()  # its help is the callback's, which tells the keys
 
 Note = Annotated[str, typer.Option("--note", help="Why, for whoever reads it later.")]
 Review = Annotated[int, typer.Argument(help="The review's number.")]
@@ -100,7 +100,8 @@ def take(
 ) -> None:
     """Take the next review: what is to be seen of it, and the token to decide it with.
 
-    What you have taken before and not finished comes first. Exit code 1: nothing waits for you.
+    What you have taken before and not finished comes first. Exit code 1: nothing waits for you; 2: --review can't be
+    had.
 
     Example: `bintally review take --as rita --json`
     """
@@ -108,7 +109,7 @@ def take(
     from bintally.records import to_plain
 
     with _desk(ledger, person, site, minutes) as desk:
-        taken = desk.next(review_id=review_id)
+        taken = desk.next() if review_id is None else desk.this(review_id)
     if json_output:
         emit_json(None if taken is None else to_plain(taken))
     elif taken is None:

@@ -98,7 +98,8 @@ class Terminal:
         """Does what was typed; False: ask again."""
         said, _, note = (part.strip() for part in answer.partition("#"))
         key, *rest = said.split() or [""]
-        if key.isdecimal():
+        key = key.lower()
+        if key.isdecimal() and not rest:
             key, rest = "c", [key]
         if key == "s" and not rest:
             self._skipped.add(taken.review.review_id)

@@ -59,8 +59,8 @@ class Database:
 
     @property
     def name(self) -> str:
-        """Where it is, without a password."""
-        return self.engine.url.render_as_string(hide_password=True)
+        """Where it is, without a password and without the driver, which nobody has named."""
+        return self.engine.url.set(drivername=self.engine.dialect.name).render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -111,7 +111,7 @@ def _url(place: str | Path) -> URL:
     if "://" not in text:
         return URL.create("sqlite", database=text)
     try:
-        url = make_url(text)
+        url = make_url(text.replace("postgres://", "postgresql://", 1))  # libpq takes both
     except ArgumentError:
         raise UsageError(f"{text!r} is no database.", hint=_KINDS) from None
     backend = url.get_backend_name()
@@ -175,6 +175,8 @@ def _reason(error: OperationalError) -> str:
         return "Two writers waited for each other: run it again, nothing was half-written."
     if "full" in text or "No space" in text:
         return "Free some space; nothing was half-written."
+    if isinstance(error.orig, sqlite3.Error):
+        return "Its file and folder must be writable, also to read: SQLite keeps a log beside it."
     return "Is the database running, and is the address right?"
 
 

@@ -28,7 +28,9 @@ def photos_folder(ledger: Ledger) -> Path:
     """
     database = ledger.database
     if not database.is_sqlite or database.engine.url.database is None:
-        raise UsageError(f"Nobody said where photos of {database.name} are kept.", hint="Name a folder for them.")
+        raise UsageError(
+            f"Nobody said where photos of {database.name} are kept.", hint="Name a folder for them: --photos FOLDER."
+        )
     return Path(database.engine.url.database).resolve().parent / FOLDER
 
 

@@ -223,7 +223,7 @@ class Verdict(Table):
     body: Mapped[str] = mapped_column(Text)
     made_at: Mapped[datetime]
     __table_args__ = (
-        UniqueConstraint("record_id", "belief_id", "policy_sha256"),
+        Index(None, "record_id", "belief_id", "policy_sha256"),  # twice, where a site goes back to an earlier policy
         Index(None, "bin_id", "id"),
         CheckConstraint("outcome IN ('match', 'mismatch', 'uncertain', 'stale')", name="outcome"),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from bintally.database import audit
 from bintally.errors import UsageError, did_you_mean
@@ -61,18 +61,25 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def init_ledger(
-    *, place: str | Path, site: str, name: str = "", currency: str = "USD", admin: str | None = None
+    *, place: str | Path, site: str, name: str = "", currency: str | None = None, admin: str | None = None
 ) -> InitReport:
-    """Makes a ledger with a site, or adds the site to one that is there. `admin`: the first person, who may add others.
+    """Makes a ledger with a site, or adds the site to one that is there.
+
+    `admin`: the first person, who may add others. `currency` None: a new site's is USD.
 
     Raises:
-        UsageError, StorageError, MissingExtraError: as `Ledger.open`; no currency; or others are admins already.
+        UsageError, StorageError, MissingExtraError: as `Ledger.open`; no currency, or the site has another; or others
+            are admins already.
     """
-    if len(currency) != 3 or not (currency.isascii() and currency.isalpha() and currency.isupper()):
+    if currency is not None and not _is_currency(currency):
         raise UsageError(f"{currency!r} is no currency.", hint="Three capital letters are, such as USD (ISO 4217).")
     site = name_of("site", site)
     with Ledger.open(place, create=True) as ledger, ledger.write() as connection:
-        made = add_site(connection, code=site, name=name, currency=currency)
+        made = add_site(connection, code=site, name=name, currency=currency or "USD")
+        if currency not in (None, made.currency):
+            raise UsageError(
+                f"The site {made.code} keeps its money in {made.currency}.", hint="That stays: leave out the currency."
+            )
         people = schema.Person
         admins = set(connection.execute(select(people.name).where(people.role == "admin", people.active)).scalars())
         if admin is not None and admin not in admins:
@@ -90,15 +97,32 @@ def set_person(*, ledger: Ledger, name: str, role: str, by: str, site: str | Non
     """Adds somebody, or gives them another role, as the admin `by`.
 
     Raises:
-        UsageError, AccessError: no such role or site; nobody called `by`, or no admin.
+        UsageError, AccessError: no such role or site; nobody called `by`, or no admin; or nobody would be one any more.
     """
     known = next((each for each in ROLES if each == role), None)
     if known is None:
         raise UsageError(f"There is no role {role!r}.", hint=did_you_mean(role, ROLES))
+    name = name_of("person", name)
     with ledger.write() as connection:
         site_id = None if site is None else site_of(connection, site).id
         person_of(connection, by).need("admin", site_id=site_id)
-        return add_person(connection, name=name_of("person", name), role=known, by=by, site_id=site_id)
+        if known != "admin" or site_id is not None:
+            _leave_an_admin(connection, name)
+        return add_person(connection, name=name, role=known, by=by, site_id=site_id)
+
+
+def _is_currency(text: str) -> bool:
+    return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()
+
+
+def _leave_an_admin(connection: Connection, name: str) -> None:
+    """Raises UsageError where `name` is the only admin of all sites. Two who end each other's role take turns."""
+    people = schema.Person
+    of_all = select(people.name).where(people.role == "admin", people.active, people.site_id.is_(None))
+    if list(connection.execute(of_all.order_by(people.id).with_for_update()).scalars()) == [name]:
+        raise UsageError(
+            f"{name} is the only admin of all sites.", hint="Make somebody else one first, so that somebody is left."
+        )
 
 
 def show_ledger(*, ledger: Ledger) -> Shown:

@@ -72,7 +72,8 @@ def test_what_the_csv_module_writes_is_read_as_it_was_written(
     path.write_text(text.getvalue(), newline="")
     read = list(batches(path, header_of(path), block_bytes=block_bytes))
     got = [tuple(cell or "" for cell in row[1:]) for batch in read for row in batch.rows.rows()]
-    assert got == [tuple(cell.strip() for cell in row) for row in table]
+    stripped = [tuple(cell.strip() for cell in row) for row in table]
+    assert got == [row for row in stripped if any(row)], "rows of nothing are no rows"
     assert sum(batch.torn.height for batch in read) == 0
     assert sum(batch.amount for batch in read) == path.stat().st_size - header_of(path).end
 

@@ -49,6 +49,9 @@ def test_photos_are_kept_by_hash_and_lines_that_can_t_go_in_are_listed(yard: Led
     assert [(each.line, each.column) for each in report.first] == [
         (4, "photo"), (5, "bin"), (6, "taken_at"), (7, "photo"), (8, "bin"),
     ]  # fmt: skip
+    said = [str(each) for each in report.first]
+    assert said[-1] == "line 8: bin 'C' is no bin of site S", "it once said the bin twice"
+    assert said[1].startswith("line 5: bin 'B': The photo ")
     with yard.read() as connection:
         photos = connection.execute(select(schema.Photo.__table__).order_by(schema.Photo.taken_at)).all()
     for photo, data in zip(photos, (b"\xff\xd8\xff a", b"\xff\xd8\xff b"), strict=True):

@@ -4,7 +4,7 @@ import itertools
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import func, select
 
 from bintally.database import audit
-from bintally.database.types import Table
+from bintally.database.types import Table, now
 from bintally.errors import AccessError, DataError, UsageError
 from bintally.inventory import schema
 from bintally.inventory.bulk import parts
@@ -331,3 +331,36 @@ def test_a_killed_import_is_finished_by_the_next(stocked: Ledger, place: str, tm
         told = sum(line.body.get("new", 0) for line in audit.entries(connection) if line.action == "import.records")
         assert told == report.new + before
         assert audit.verify(connection).is_whole
+
+
+def test_a_quantity_that_may_be_a_thousand_is_not_taken_for_one(stocked: Ledger, tmp_path: Path) -> None:
+    # A European "1.000" once went in as a single item.
+    report = _taken(
+        stocked,
+        "records",
+        tmp_path / "r.csv",
+        "bin;quantity;effective_at\nA;1.000;2026-01-02\nB;3,0;2026-01-02\nC;1000.000;2026-01-02\nD;0.000;2026-01-02\n",
+    )
+    assert _why(report) == {
+        2: "may have decimals or thousands: write it without the point",
+        3: "is no number: write a decimal point, no commas",
+    }
+    with stocked.read() as connection:
+        held = connection.execute(select(schema.StockRecord.quantity).order_by(schema.StockRecord.quantity))
+        assert held.scalars().all() == [0, 1000]
+
+
+def test_the_empty_rows_and_columns_of_a_spreadsheet_are_passed_over(stocked: Ledger, tmp_path: Path) -> None:
+    # Each empty row was once listed as a line without a bin, and each empty column as one that says nothing.
+    text = "bin,quantity,effective_at,note,,\nA,1,2026-01-02,,,\n,,,,,\n , ,,,,\n"
+    report = _taken(stocked, "records", tmp_path / "r.csv", text)
+    assert (report.lines, report.new, report.rejected, report.ignored) == (1, 1, 0, ("note",))
+
+
+def test_a_fact_from_the_future_stays_out(stocked: Ledger, tmp_path: Path) -> None:
+    # A photo of 2099 was once its bin's latest, so that no later one was ever looked at.
+    soon, late = (now() + timedelta(hours=hours) for hours in (12, 36))
+    text = f"bin,quantity,moved_at\nA,1,{soon.isoformat()}\nB,1,{late.isoformat()}\n"
+    report = _taken(stocked, "movements", tmp_path / "m.csv", text)
+    assert _why(report) == {3: "lies in the future: is a clock wrong?"}
+    assert report.new == 1

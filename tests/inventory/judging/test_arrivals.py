@@ -73,6 +73,7 @@ def test_a_photo_may_be_a_file(yard: Yard, tmp_path: Path) -> None:
     asked = {"ledger": yard.ledger, "how": yard.how, "bin": "A", "taken_at": hour(1), "folder": yard.folder}
     (tmp_path / "a.png").write_bytes(bin_photo(3))
     assert take_and_judge(**asked, photo=tmp_path / "a.png").is_new  # type: ignore[arg-type]
+    assert not take_and_judge(**asked, photo=str(tmp_path / "a.png")).is_new  # type: ignore[arg-type]
     with pytest.raises(PhotoError, match="There is no photo"):
         take_and_judge(**asked, photo=tmp_path / "b.png")  # type: ignore[arg-type]
 

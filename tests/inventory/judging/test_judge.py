@@ -156,6 +156,25 @@ def test_the_policy_is_kept_under_its_digest_and_another_one_judges_again(yard: 
     assert yard.reconcile(policy=strict).bins == 0
 
 
+def test_who_goes_back_to_an_earlier_policy_gets_its_verdicts_and_reviews_again(yard: Yard) -> None:
+    # The verdict of a policy that was tried in between once stood for good, and the review it withdrew was lost.
+    yard.record("A", 3)
+    yard.arrives("A", 3, at=1)
+    strict = Policy(PolicySettings(promised_escape=1e-6), yard.how.policy.acceptance)
+    assert yard.reconcile(policy=strict).reviews == 1
+    assert yard.reconcile().reviews == 0
+    assert [review.state for review in yard.rows(schema.Review)] == ["withdrawn"]
+    assert yard.reconcile(policy=strict).reviews == 1
+    assert yard.verdicts("A") == [
+        ("match", "photo"),
+        ("uncertain", "photo"),
+        ("match", "photo"),
+        ("uncertain", "photo"),
+    ]
+    assert [review.state for review in yard.rows(schema.Review)] == ["withdrawn", "open"]
+    assert yard.reconcile(policy=strict).verdicts == 0
+
+
 def test_accepted_ones_that_are_drawn_are_recounted_without_sight_of_the_record(yard: Yard, how: How) -> None:
     everyone = Policy(PolicySettings(recount_share=1.0), how.policy.acceptance)
     yard.record("A", 3)

@@ -95,6 +95,13 @@ def test_it_opens_a_ledger_by_its_place(yard: Yard, place: str) -> None:
     assert reconcile_ledger(ledger=place, bundle=yard.how.bundle.folder).bins == 2
 
 
+def test_files_of_settings_may_be_named_by_text(yard: Yard, tmp_path: Path) -> None:
+    """Once a path as text, which every other verb takes, ended with an AttributeError."""
+    bundle, path = yard.how.bundle.folder, str(tmp_path / "settings.toml")
+    Path(path).write_text("")
+    assert reconcile_ledger(ledger=yard.ledger, bundle=bundle, policy=path, follow=path).bins == 0
+
+
 def test_no_ledger_and_no_site_are_clear_errors(how: How, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no ledger"):
         reconcile_ledger(ledger=tmp_path / "none.sqlite", bundle=how.bundle.folder)

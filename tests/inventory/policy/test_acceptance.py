@@ -99,6 +99,18 @@ def test_counts_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         Acceptance.read(tmp_path / FILE, card)
 
 
+@pytest.mark.parametrize(("kind", "first"), [("photos", 0.1), ("photo", -5.0)])
+def test_kinds_and_thresholds_that_make_no_sense_are_refused(tmp_path: Path, kind: str, first: float) -> None:
+    """Once such a file was read, and a reconciliation ended with a traceback."""
+    bundle = make_bundle(tmp_path / "tiny")
+    plain = msgspec.to_builtins(acceptance(model_sha256=read_card(bundle / "card.json").model_sha256))
+    plain["tables"][0]["kind"] = kind
+    plain["thresholds"] = (first, *THRESHOLDS[1:])
+    (bundle / FILE).write_bytes(msgspec.json.encode(plain))
+    with pytest.raises(BundleError, match="no readable acceptance file"):
+        Acceptance.read(bundle / FILE, read_card(bundle / "card.json"))
+
+
 def test_missing_file_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     card = read_card(make_bundle(tmp_path / "bundle") / "card.json")
     with pytest.raises(BundleError) as caught:

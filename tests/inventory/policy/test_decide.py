@@ -142,6 +142,12 @@ def test_a_file_for_other_errors_is_refused() -> None:
         Policy(PolicySettings(errors=ErrorMix(one=1.0, two=0.0, anything=0.1)), acceptance())
 
 
+def test_the_same_mix_in_percent_is_the_same() -> None:
+    """Once 60, 35 and 5 were another mix than 0.6, 0.35 and 0.05, though shares are scaled."""
+    percent = {name: 100.0 * share for name, share in ErrorMix().model_dump().items()}
+    assert outcome(policy(errors=percent), sure_of(3), 3) == "match"
+
+
 def test_rows_that_do_not_fit_are_refused() -> None:
     known = cases(sure_of(3), 3)
     with pytest.raises(DataError, match="wrong_n"):

@@ -94,7 +94,10 @@ def test_fit_show_and_check_through_the_commands(data: Path, bundle: Path, tmp_p
     assert kept.tables == file.tables
     shown = run.invoke(app, ["show", "--bundle", str(bundle), "--json"])
     assert {row["promised"] for row in json.loads(shown.stdout)} == {0.01, 0.02, 0.05, 0.1}
-    assert run.invoke(app, ["show", "--bundle", str(bundle)]).exit_code == 0
+    (tmp_path / "strict.toml").write_text("promised_escape = 0.005\n")
+    table = run.invoke(app, ["show", "--bundle", str(bundle), "--settings", str(tmp_path / "strict.toml")])
+    assert table.exit_code == 0
+    assert "0.5% " in table.stderr.split("20% wrong")[1].split("1% ")[0]
     checked = check_policy(bundle=bundle, data=data, out=tmp_path / "out", **FEW)  # type: ignore[arg-type]
     assert msgspec.json.decode((tmp_path / "out" / "policy.json").read_bytes(), type=PolicyReport) == checked
     page = (tmp_path / "out" / "policy.html").read_text()

@@ -227,6 +227,7 @@ def test_without_an_acceptance_file_nothing_is_accepted(files: dict[str, Any], t
     report = reconcile(**files, bundle=make_bundle(tmp_path / "bare", change=True))
     assert (report.outcomes["match"], report.promise) == (0, None)
     assert any("bintally policy fit" in note for note in report.notes)
+    assert not any("Promise less" in note for note in report.notes)  # no promise helps
 
 
 def test_counts_of_fewer_counts_are_not_what_was_promised_for(bundle: Path, tmp_path: Path) -> None:
@@ -319,6 +320,27 @@ def test_an_acceptance_file_of_another_model_is_refused(files: dict[str, Any], b
     shutil.copy(bundle / FILE, folder / FILE)
     with pytest.raises(BintallyError, match="another model"):
         reconcile(**files, bundle=folder)
+
+
+@pytest.mark.parametrize("name", ["records", "counts"])
+def test_what_is_read_is_not_written_over(files: dict[str, Any], bundle: Path, tmp_path: Path, name: str) -> None:
+    """Once `--out stock.csv` put verdicts in the place of the stock records."""
+    before = files[name].read_bytes()
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(ConfigError, match="is read, so it is not written over"):
+        reconcile(**files, bundle=bundle, out=tmp_path / "sub" / ".." / files[name].name)
+    assert files[name].read_bytes() == before
+
+
+def test_bins_that_are_called_otherwise_in_records_and_counts_are_told(bundle: Path, tmp_path: Path) -> None:
+    """Once bins "1" of a Parquet file beside "00001" of the photos were 50 without photo and 50 without record."""
+    pl.DataFrame({"bin": [1, 2], "quantity": [3, 3]}).write_parquet(tmp_path / "stock.parquet")
+    counts = write_lines(tmp_path / "counts.jsonl", [estimate("00001", 3), estimate("00002", 3)])
+    report = reconcile(records=tmp_path / "stock.parquet", counts=counts, bundle=bundle)
+    assert "No bin has both: records call bins such as '1', photos or counts such as '00001'." in report.notes
+    pl.DataFrame({"bin": ["00001", "2"], "quantity": [3, 3]}).write_parquet(tmp_path / "stock.parquet")
+    report = reconcile(records=tmp_path / "stock.parquet", counts=counts, bundle=bundle)
+    assert not any("No bin has both" in note for note in report.notes)
 
 
 def test_it_is_a_name_at_the_top_of_the_package(files: dict[str, Any], bundle: Path) -> None:

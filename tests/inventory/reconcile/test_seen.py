@@ -116,7 +116,8 @@ def test_plain_counts_need_no_probabilities(tmp_path: Path) -> None:
     [
         ("c.csv", "bin,items\nA,1\n", DataError, "tells no counts"),
         ("c.csv", "bin,p_few,p_many\nA,0.5,0.5\n", DataError, "no counts"),
-        ("c.csv", "bin,count\n", DataError, "no line that can be used"),
+        ("c.csv", "bin,count\n", DataError, "no line that can be used. It is empty."),
+        ("c.csv", "bin,count\nA,x\n", DataError, "no line that can be used. Line 2: no whole number of items."),
         ("c.jsonl", "", DataError, "no line that can be used"),
         ("c.xlsx", "PK", UsageError, "no known suffix"),
         ("c.parquet", "PAR0", UsageError, "can't be read"),

@@ -100,8 +100,9 @@ def _cut(block: bytes, first: int, header: Header, *, is_last: bool) -> _CutBloc
     quoted = _Quoted([], [], len(lines))
     if (has_quote & is_open).any():
         quoted = _read_quoted(lines.to_list(), has_quote, is_open, header, is_last=is_last)
+    blank = rf"^[\s{header.separator}]*$"  # spreadsheets end a table with rows of separators alone
     numbered = pl.DataFrame({"line": np.arange(len(lines)), "text": lines}).head(quoted.end)
-    plain = numbered.filter(pl.Series((~has_quote & is_open)[: quoted.end]), pl.col("text").str.strip_chars() != "")
+    plain = numbered.filter(pl.Series((~has_quote & is_open)[: quoted.end]), ~pl.col("text").str.contains(blank))
     cells = len(header.columns)
     fits = pl.col("text").str.count_matches(header.separator, literal=True) == cells - 1
     told = [(at, text, "is not UTF-8") for at, text in zip(undecodable, lines.gather(undecodable), strict=True)]
@@ -180,7 +181,8 @@ def _read_quoted(
             continue
         if len(cells) == len(header.columns) and is_open[at : at + reader.line_num].all():
             is_open[at + 1 : at + reader.line_num] = False
-            found.rows.append((at, *cells))
+            if any(cell.strip() for cell in cells):
+                found.rows.append((at, *cells))
         elif reader.line_num > 1:
             found.torn.append((at, lines[at], "opens a quote and does not close it"))
         else:

@@ -43,7 +43,8 @@ def _csv(path: Path, kind: Kind) -> Opened:
         for batch in batches(path, header):
             yield batch._replace(rows=batch.rows.select("line", *kept).rename(kept))
 
-    return Opened(read(), ignored, path.stat().st_size - header.end, "bytes")
+    named = tuple(name for name in ignored if name)
+    return Opened(read(), named, path.stat().st_size - header.end, "bytes")
 
 
 def _parquet(path: Path, kind: Kind) -> Opened:

@@ -18,6 +18,7 @@ from bintally.inventory.bulk.rejects import Rejects
 from bintally.inventory.bulk.rules import judge, missing, moment_rules, moments, named
 from bintally.inventory.intake import take_photo
 from bintally.inventory.kept_photos import keep
+from bintally.inventory.known import bin_id
 from bintally.photos import read_photo
 from bintally.progress import Progress
 
@@ -58,6 +59,9 @@ def _take(job: Job, rows: pl.DataFrame, beside: Path, kept: Path, rejects: Rejec
     new = 0
     with job.ledger.write() as connection:
         for row, data in photos:
+            if not job.create_bins and bin_id(connection, job.site, row["bin"]) is None:
+                refused.append((row["line"], "bin", row["bin"], f"is no bin of site {job.site.code}"))
+                continue
             try:
                 new += _fact(connection, job, row, data, kept)
             except BintallyError as error:

@@ -22,7 +22,8 @@ class Rejected(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         cell = f"{self.column} {self.value!r} " if self.column and self.value is not None else ""
-        return f"line {self.line:,}: {cell or (self.column or 'the line') + ' '}{self.why}"
+        where = cell or f"{self.column or 'the line'} "
+        return f"line {self.line:,}: {f'{where[:-1]}: ' if self.why[:1].isupper() else where}{self.why}"
 
 
 class Rejects:

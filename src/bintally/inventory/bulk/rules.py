@@ -1,10 +1,12 @@
 """What a line must say, judged for a whole batch at once: the first thing that is wrong with it is named."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 import polars as pl
 
+from bintally.database.types import now
 from bintally.inventory.bulk.columns import MEASURES
 from bintally.inventory.schema import CODE
 from bintally.inventory.values import EACH, FIRST_YEAR, LAST_YEAR, MOST, UNIT
@@ -12,6 +14,7 @@ from bintally.inventory.values import EACH, FIRST_YEAR, LAST_YEAR, MOST, UNIT
 _SHOWN: Final = 80
 _UNPRINTABLE: Final = r"[\p{C}\p{Z}--[ ]]"  # what `str.isprintable` refuses
 _LARGEST: Final = 1e12
+_AMBIGUOUS: Final = r"^[+-]?[1-9]\d{0,2}\.000$"  # "1.000" is one item, or in much of Europe a thousand
 _FORMATS: Final = (  # the usual first: each is tried on what the ones before left
     "%Y-%m-%dT%H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.f%#z",
@@ -19,6 +22,14 @@ _FORMATS: Final = (  # the usual first: each is tried on what the ones before le
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%dT%H:%M%#z",
 )
+
+
+AMBIGUOUS: Final = "may have decimals or thousands: write it without the point"
+
+
+_AHEAD: Final = timedelta(days=1)
+"""How far a time may lie ahead: of a clock that is a little fast, or local time told as UTC. A photo of the year 2099
+would be a bin's latest for as long."""
 
 
 class Rule(NamedTuple):
@@ -62,8 +73,14 @@ def named(column: str) -> list[Rule]:
 
 
 def whole(column: str) -> pl.Expr:
-    """A cell as a whole number; 3.0 is one."""
-    return pl.col(column).str.replace(r"^([+-]?\d+)\.0*$", "$1").cast(pl.Int64, strict=False)
+    """A cell as a whole number; 3.0 is one, 1.000 is none, as it may be a thousand."""
+    plain = pl.col(column).str.replace(r"^([+-]?\d+)\.0*$", "$1").cast(pl.Int64, strict=False)
+    return pl.when(~is_ambiguous(column)).then(plain)
+
+
+def is_ambiguous(column: str) -> pl.Expr:
+    """Whether a cell's point may separate thousands as well as decimals."""
+    return pl.col(column).str.contains(_AMBIGUOUS)
 
 
 def whole_rules(column: str, *, lowest: int) -> list[Rule]:
@@ -72,12 +89,19 @@ def whole_rules(column: str, *, lowest: int) -> list[Rule]:
     none = value.is_null()
     return [
         missing(column),
+        Rule(column, is_ambiguous(column), AMBIGUOUS),
         Rule(column, none & number.is_finite() & (number != number.round()), "is no whole number"),
         Rule(column, none & number.is_finite() & (number.abs() > MOST), f"is beyond {MOST:,}"),
+        _comma(column),
         Rule(column, none, "is no number"),
         Rule(column, value < lowest, "is below 0" if lowest == 0 else f"is below {lowest:,}"),
         Rule(column, value > MOST, f"is beyond {MOST:,}"),
     ]
+
+
+def _comma(column: str) -> Rule:
+    has_comma = pl.col(column).str.contains(r"^[+-]?\d[\d.]*,\d+$")
+    return Rule(column, has_comma, "is no number: write a decimal point, no commas")
 
 
 def moments(cells: pl.Series) -> pl.Series:
@@ -99,11 +123,12 @@ def _zone(form: str) -> str | None:
 
 def moment_rules(column: str) -> list[Rule]:
     """What is wrong with the cell of a time; `moments` of it are in NAME_at."""
-    year = pl.col(f"{column}_at").dt.year()
+    moment, year = pl.col(f"{column}_at"), pl.col(f"{column}_at").dt.year()
     return [
         missing(column),
         Rule(column, pl.col(f"{column}_at").is_null(), "is no time (2026-01-31T12:00:00Z)"),
         Rule(column, ~year.is_between(FIRST_YEAR, LAST_YEAR), f"lies outside {FIRST_YEAR} to {LAST_YEAR}"),
+        Rule(column, moment > now() + _AHEAD, "lies in the future: is a clock wrong?"),
     ]
 
 
@@ -125,6 +150,7 @@ def product_rules(columns: Sequence[str]) -> list[Rule]:
         rules.append(Rule("unit", pl.col("unit").str.contains(_UNPRINTABLE), "holds characters that can't be printed"))
     for column in (column for column in MEASURES if column in columns):
         number = pl.col(f"{column}_n")
+        rules.append(_comma(column))
         rules.append(
             Rule(column, pl.col(column).is_not_null() & ~number.is_finite().fill_null(value=False), "is no number")
         )

@@ -7,12 +7,12 @@ kill leaves whole parts; the same file can be taken in again, and nothing of it 
 
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 import msgspec
 
-from bintally.artifacts import sha256_of
+from bintally.artifacts import sha256_of, storage_errors
 from bintally.errors import UsageError, did_you_mean
 from bintally.inventory.bulk.catalogue import take_catalogue
 from bintally.inventory.bulk.columns import REQUIRED, Kind
@@ -87,7 +87,7 @@ def import_file(
     done = Done()
     first: tuple[Rejected, ...] = ()
     if not is_again:
-        with TemporaryDirectory(prefix="bintally-") as folder:
+        with storage_errors(Path(gettempdir())), TemporaryDirectory(prefix="bintally-") as folder:
             rejects = Rejects(Path(folder))
             if kind in ("bins", "products"):
                 done = take_catalogue(job, opened, rejects, progress)

@@ -39,7 +39,7 @@ def take_and_judge(
     ledger: Ledger,
     how: How,
     bin: str,  # noqa: A002 - the field's word
-    photo: bytes | Path,
+    photo: bytes | Path | str,
     taken_at: datetime,
     site: str | None = None,
     folder: Path | None = None,
@@ -48,8 +48,8 @@ def take_and_judge(
 ) -> Arrived:
     """Takes a photo of a bin in, and judges the bin's record by it. A photo that is known already is taken once.
 
-    `folder`: where photos are kept; None: `photos` beside a ledger that is a file. A photo that can't be read is kept
-    too, as one that tells nothing.
+    `photo`: a file's path or its bytes. `folder`: where photos are kept; None: `photos` beside a ledger that is a file.
+    A photo that can't be read is kept too, as one that tells nothing.
 
     Raises:
         UsageError: no such site; no `folder` for a ledger on a server.
@@ -58,7 +58,7 @@ def take_and_judge(
         PhotoError: there is no such file.
         StorageError: disk full, or no permission.
     """
-    data = photo if isinstance(photo, bytes) else read_photo(photo)
+    data = photo if isinstance(photo, bytes) else read_photo(Path(photo))
     sha256 = hashlib.sha256(data).hexdigest()
     place = keep(data, photos_folder(ledger) if folder is None else folder)
     with ledger.write() as connection:

@@ -34,7 +34,8 @@ from bintally.inventory.people import SYSTEM
 Kind: TypeAlias = Literal["none", "photo", "change", "followed"]
 Floats: TypeAlias = NDArray[np.float64]
 
-_DIGITS: Final = 6
+_DIGITS: Final = 6  # significant ones: what photos say is a ratio of probabilities, of small ones too
+_LEAST: Final = 1e-12  # what is below it is none
 
 
 class Believed(msgspec.Struct, frozen=True):
@@ -58,17 +59,20 @@ def believe(bins: Sequence[BinFacts], how: How) -> list[Believed]:
     alone = {place for place, known in enumerate(events) if len(known) == 1 and isinstance(known[0], Photo)}
     photos = [known[0] for place, known in enumerate(events) if place in alone]
     quick = iter(zip(*single_photos(photos, how.follow), strict=True))  # type: ignore[arg-type]
+    answers = [
+        (*next(quick), None) if place in alone else followed(known, how.follow) for place, known in enumerate(events)
+    ]
+    told_nc, prior_nc = (rounded(np.array([answer[part] for answer in answers])) for part in (0, 1))
     found = []
-    for place, (facts, known) in enumerate(zip(bins, events, strict=True)):
-        told, prior, reason = (*next(quick), None) if place in alone else followed(known, how.follow)
+    for facts, known, told_c, prior_c, (_, _, reason) in zip(bins, events, told_nc, prior_nc, answers, strict=True):
         found.append(
             Believed(
                 facts=facts,
                 kind="none" if reason is not None else kind_of(known),
                 sha256=_sha256(facts, known, how.follow_json),
                 at=max(moments) if (moments := _moments(facts)) else None,
-                probabilities_c=told.round(_DIGITS),
-                prior_c=prior.round(_DIGITS),
+                probabilities_c=told_c,
+                prior_c=prior_c,
                 reason=reason,
             )
         )
@@ -125,6 +129,13 @@ def kind_of(events: Sequence[AnyEvent]) -> Kind:
         return "photo"
     earlier = [photo.seconds for photo in photos[:-1]]
     return "change" if photos[-1].change and earlier and max(counted) >= min(earlier) else "followed"
+
+
+def rounded(shares: Floats) -> Floats:
+    """Probabilities with so many significant digits as are kept."""
+    scale = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(np.maximum(shares, _LEAST))))
+    kept: Floats = np.where(shares < _LEAST, 0.0, np.round(shares * scale) / scale)
+    return kept
 
 
 def store_beliefs(connection: Connection, site: Site, believed: Sequence[Believed]) -> dict[int, int]:

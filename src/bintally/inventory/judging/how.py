@@ -35,8 +35,8 @@ class How:
     def open(
         cls,
         bundle: Path | str | None = None,
-        policy: Path | Policy | None = None,
-        follow: Path | FollowSettings | None = None,
+        policy: Path | str | Policy | None = None,
+        follow: Path | str | FollowSettings | None = None,
     ) -> Self:
         """`bundle` as `find_bundle` has it.
 
@@ -50,10 +50,10 @@ class How:
         """
         opened = Bundle.open(find_bundle(bundle))
         if not isinstance(policy, Policy):
-            settings = PolicySettings() if policy is None else PolicySettings.from_toml(policy)
+            settings = PolicySettings() if policy is None else PolicySettings.from_toml(Path(policy))
             policy = Policy(settings, Acceptance.of_bundle(opened.folder, opened.card))
         if not isinstance(follow, FollowSettings):
-            follow = follow_settings(follow, opened.card)
+            follow = follow_settings(None if follow is None else Path(follow), opened.card)
         return cls(opened, policy, follow)
 
     @property

@@ -4,12 +4,13 @@ One transaction for all bins of a chunk. Who judges bins at the same time with f
 known of a bin only grows, so that more facts are newer ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import polars as pl
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_, func, insert, or_, select
+from sqlalchemy.orm import aliased
 
 from bintally.database import audit
 from bintally.database.types import now
@@ -18,7 +19,7 @@ from bintally.inventory.judging.beliefs import Believed
 from bintally.inventory.judging.cases import Case, cases_of, decide
 from bintally.inventory.judging.facts import BinFacts
 from bintally.inventory.judging.how import How
-from bintally.inventory.judging.rows import ids_of, insert_of
+from bintally.inventory.judging.rows import insert_of
 from bintally.inventory.ledger import Site
 from bintally.inventory.people import SYSTEM
 from bintally.inventory.policy.words import verdict_of
@@ -63,7 +64,10 @@ def judge(
 
 
 def _claimed(connection: Connection, bins: Sequence[BinFacts], how: How) -> set[int]:
-    """Bins of which nobody knows more; until the transaction ends, nobody else judges them."""
+    """Bins of which nobody knows more, or has judged as much in this way.
+
+    Until the transaction ends, nobody else judges them.
+    """
     judged = schema.Judged
     rows = [
         {"bin_id": facts.id, "facts": facts.number, "how": how.sha256}
@@ -73,7 +77,10 @@ def _claimed(connection: Connection, bins: Sequence[BinFacts], how: How) -> set[
     claiming = inserting.on_conflict_do_update(
         index_elements=("bin_id",),
         set_={"facts": inserting.excluded.facts, "how": inserting.excluded.how},
-        where=judged.facts <= inserting.excluded.facts,
+        where=or_(
+            judged.facts < inserting.excluded.facts,
+            and_(judged.facts == inserting.excluded.facts, judged.how != inserting.excluded.how),
+        ),
     ).returning(judged.bin_id)
     return set(connection.execute(claiming, rows).scalars())
 
@@ -100,10 +107,34 @@ def _stored(
         }
         for case, verdict in made
     ]
-    unique = ("record_id", "belief_id", "policy_sha256")
-    ids, new = ids_of(connection, schema.Verdict, rows, unique=unique, of="belief_id")
-    kept = [(each, ids[row["belief_id"]]) for each, row in zip(made, rows, strict=True) if row["belief_id"] in new]
-    return [each for each, _ in kept], [verdict_id for _, verdict_id in kept]
+    held = _held(connection, how, rows)
+    pairs = zip(made, rows, strict=True)
+    new = [(each, row) for each, row in pairs if (row["record_id"], row["belief_id"]) not in held]
+    if not new:
+        return [], []
+    verdict = schema.Verdict
+    adding = insert(verdict).returning(verdict.id, sort_by_parameter_order=True)
+    return [each for each, _ in new], list(connection.execute(adding, [row for _, row in new]).scalars())
+
+
+def _held(connection: Connection, how: How, rows: Sequence[Mapping[str, Any]]) -> set[tuple[int, int]]:
+    """The record and belief of verdicts that need not be made again.
+
+    Those of bins whose newest verdict is by this policy. By an earlier one a bin is judged again, as the newest counts.
+    """
+    verdict, newer = schema.Verdict, aliased(schema.Verdict)
+    newest = select(func.max(newer.id)).where(newer.bin_id == verdict.bin_id).scalar_subquery()
+    last = select(verdict.bin_id).where(
+        verdict.bin_id.in_([row["bin_id"] for row in rows]),
+        verdict.id == newest,
+        verdict.policy_sha256 == how.policy_sha256,
+    )
+    same = set(connection.execute(last).scalars())
+    told = select(verdict.record_id, verdict.belief_id).where(
+        verdict.record_id.in_([row["record_id"] for row in rows if row["bin_id"] in same]),
+        verdict.policy_sha256 == how.policy_sha256,
+    )
+    return {(row.record_id, row.belief_id) for row in connection.execute(told)}
 
 
 def _open_reviews(

@@ -69,8 +69,8 @@ def reconcile_ledger(
     ledger: Ledger | Path | str,
     site: str | None = None,
     bundle: Path | str | None = None,
-    policy: Path | Policy | None = None,
-    follow: Path | FollowSettings | None = None,
+    policy: Path | str | Policy | None = None,
+    follow: Path | str | FollowSettings | None = None,
     bins: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> ReconcileReport:

@@ -177,14 +177,16 @@ def _yield(judged: pl.DataFrame) -> Measured:
 
 def _variance(known: pl.DataFrame, *, has_money: bool) -> Variance:
     sums = {name: int(known[name].sum()) for name in ("gross", "net", "gross_value", "net_value")}
+    corrections, unvalued = (int(known[name].sum()) for name in ("corrections", "unvalued"))
+    has_money = has_money and (corrections == 0 or unvalued < corrections)
     return Variance(
         gross_units=sums["gross"],
         net_units=sums["net"],
         gross_money=sums["gross_value"] / _MONEY if has_money else None,
         net_money=sums["net_value"] / _MONEY if has_money else None,
         records=len(known),
-        corrections=int(known["corrections"].sum()),
-        unvalued=int(known["unvalued"].sum()),
+        corrections=corrections,
+        unvalued=unvalued,
     )
 
 

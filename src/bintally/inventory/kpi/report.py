@@ -61,7 +61,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variance(msgspec.Struct, frozen=True, kw_only=True):
-    """Differences that people found, in `records` records counted. Money is None where sites use several currencies."""
+    """Differences that people found, in `records` records counted.
+
+    Money is None where sites use several currencies, and where no difference has a value.
+    """
 
     gross_units: int
     net_units: int

@@ -49,8 +49,8 @@ def cautions(report: KpiReport) -> Iterator[str]:
         yield f"{total.stale:,} records were not judged, as stock moved after the photo: they are in no figure."
     if total.variance.unvalued:
         yield (
-            f"{total.variance.unvalued:,} of {total.variance.corrections:,} differences have no value, so their money "
-            "is missing: tell products' unit values with bintally ledger import."
+            f"No value is known of {total.variance.unvalued:,} of {total.variance.corrections:,} differences, so their "
+            "money is missing: tell products' unit values with bintally ledger import."
         )
     if report.currency is None:
         yield "The sites use several currencies, so money is told by site only: name one with --site."

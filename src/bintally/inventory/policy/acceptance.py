@@ -22,6 +22,7 @@ from scipy.special import betaincinv
 from bintally.artifacts import write_text
 from bintally.bundle import Card
 from bintally.errors import BundleError
+from bintally.inventory.policy.cases import KINDS
 from bintally.inventory.policy.settings import ErrorMix
 
 Floats = NDArray[np.float64]
@@ -50,6 +51,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     both: tuple[int, ...]  # bins of which the right and the wrong one would be accepted
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS[1:]:
+            raise ValueError(f"there is no evidence of the kind {self.kind!r}")
         rows = zip(self.right, self.wrong, self.both, strict=True)
         if not all(0 <= both <= min(right, wrong) and right + wrong - both <= self.bins for right, wrong, both in rows):
             raise ValueError("its counts contradict each other")
@@ -87,8 +90,8 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             for counts in (table.right, table.wrong, table.both)
         ):
             raise ValueError("a table has not one count a threshold")
-        if list(self.thresholds) != sorted(set(self.thresholds)):
-            raise ValueError("its thresholds are not in order")
+        if list(self.thresholds) != sorted(set(self.thresholds)) or min(self.thresholds, default=1.0) <= 0.0:
+            raise ValueError("its thresholds are not in order and above 0")
 
     @property
     def error_mix(self) -> ErrorMix:

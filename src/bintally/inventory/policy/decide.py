@@ -37,7 +37,7 @@ class Policy:
     """
 
     def __init__(self, settings: PolicySettings, acceptance: Acceptance | None) -> None:
-        if acceptance is not None and acceptance.error_mix != settings.errors:
+        if acceptance is not None and not acceptance.error_mix.is_like(settings.errors):
             raise ConfigError(
                 f"The acceptance file is for the errors {acceptance.errors}, the settings have "
                 f"{settings.errors.model_dump()}.",

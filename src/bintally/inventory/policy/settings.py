@@ -14,6 +14,7 @@ promised_escape = 0.005
 """
 
 from itertools import pairwise
+from math import isclose
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -30,6 +31,15 @@ class ErrorMix(Config):
     one: float = Field(default=0.6, ge=0.0, description="share that is one item off")
     two: float = Field(default=0.35, ge=0.0, description="share that is two items off")
     anything: float = Field(default=0.05, gt=0.0, description="share that says any other count; never none")
+
+    def is_like(self, other: Self) -> bool:
+        """Whether both are the same mix once their shares are scaled to sum to 1."""
+        mine, its = ([share / sum(mix) for share in mix] for mix in (_shares(self), _shares(other)))
+        return all(isclose(one, two, abs_tol=1e-9) for one, two in zip(mine, its, strict=True))
+
+
+def _shares(mix: ErrorMix) -> tuple[float, float, float]:
+    return mix.one, mix.two, mix.anything
 
 
 class ToleranceOfClass(Config):

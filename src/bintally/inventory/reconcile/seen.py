@@ -65,7 +65,8 @@ def read_seen(path: Path, bins: Path | None, rejections: Rejections, *, only: fr
     table = _with_bins(str(path), table, bins, rejections)
     table = _usable(str(path), table, shares_nk, rejections)
     if not table.height:
-        raise DataError(f"{path} has no line that can be used.", hint="Look at the rejected lines.")
+        why = next((f"Line {line.line}: {line.why}." for line in rejections.first(1)), "It is empty.")
+        raise DataError(f"{path} has no line that can be used.", hint=why)
     latest, untimed = _latest(table)
     shares_nk = shares_nk[latest["row"].to_numpy()]
     shares_nk /= np.maximum(shares_nk.sum(axis=1, keepdims=True), 1e-9)

@@ -28,6 +28,9 @@ class ReconcileConfig(Config):
             raise ValueError("give either photos, pairs or counts")
         if len({path.resolve() for path in self.out}) < len(self.out):
             raise ValueError("a file to write is named twice")
+        read = {path.resolve() for path in (self.records, self.counts, self.pairs, self.bins, self.policy) if path}
+        if both := [path for path in self.out if path.resolve() in read]:
+            raise ValueError(f"{both[0]} is read, so it is not written over")
         return self
 
     @property

@@ -17,7 +17,7 @@ from typing import Final
 import polars as pl
 
 from bintally.errors import DataError
-from bintally.inventory.bulk.rules import moments, whole
+from bintally.inventory.bulk.rules import AMBIGUOUS, is_ambiguous, moments, whole
 from bintally.inventory.reconcile.rejected import Rejections
 from bintally.inventory.reconcile.tables import number, read_table
 from bintally.inventory.values import MOST
@@ -29,6 +29,7 @@ OPTIONAL: Final = ("product", "unit", "unit_value", "abc", "as_of")
 _TEXTS: Final = dict.fromkeys((*REQUIRED, *OPTIONAL), pl.String)
 _CLASSES: Final = ("A", "B", "C")
 _LEAST: Final = "C"  # of a record that names no class
+_COMMA: Final = "write a decimal point, no commas"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _readable(name: str, lines: pl.DataFrame, rejections: Rejections) -> tuple[p
         "unit": (unit.is_in(["", usual]).not_(), f"most lines count in {usual!r}; units are not mixed"),
         "unit_value": (
             pl.col("unit_value").is_not_null() & (pl.col("value_").is_null() | (pl.col("value_") < 0)),
-            "no amount",
+            pl.when(_has_comma("unit_value")).then(pl.lit(f"no amount: {_COMMA}")).otherwise(pl.lit("no amount")),
         ),
         "abc": (pl.col("abc_").is_null(), "no class: A, B or C"),
         "as_of": (pl.col("as_of").is_not_null() & pl.col("as_of_").is_null(), "no time like 2026-11-20T08:00:00Z"),
@@ -129,14 +130,22 @@ def _quantity_fault() -> pl.Expr:
     return (
         pl.when(pl.col("quantity").is_null())
         .then(pl.lit("there is no quantity"))
+        .when(is_ambiguous("quantity"))
+        .then(pl.lit(AMBIGUOUS))
         .when(value < 0)
         .then(pl.lit("a bin can't hold less than nothing"))
         .when(value != value.floor())
         .then(pl.lit("items are counted whole"))
         .when(value > MOST)
         .then(pl.lit(f"more than {MOST:,}"))
+        .when(_has_comma("quantity"))
+        .then(pl.lit(f"no number: {_COMMA}"))
         .otherwise(pl.lit("no number"))
     )
+
+
+def _has_comma(column: str) -> pl.Expr:
+    return pl.col(column).str.contains(",", literal=True)
 
 
 def _latest(lines: pl.DataFrame) -> pl.DataFrame:

@@ -50,7 +50,7 @@ def summary(
         second_approvals=int(table["second_approval"].sum()),
         promise=None if acceptance is None else _promise(settings, acceptance, table),
         difference=difference_of(table, settings.costs.currency),
-        notes=(*notes, *_notes(seen, stock), *_unreachable(table, settings)),
+        notes=(*notes, *_notes(seen, stock, table), *(_unreachable(table, settings) if acceptance else ())),
         worth_a_look=doubtful(pl.concat(judged.rows(row, row + 1) for row in worth), seen.keys) if worth else (),
         rejected=len(rejections),
         rejected_first=rejections.first(_SHOWN),
@@ -72,9 +72,13 @@ def _promise(settings: PolicySettings, acceptance: Acceptance, table: pl.DataFra
     )
 
 
-def _notes(seen: Seen, stock: Stock) -> Iterator[str]:
+def _notes(seen: Seen, stock: Stock, table: pl.DataFrame) -> Iterator[str]:
+    alone = {name: table.filter(pl.col("outcome") == name)["bin"] for name in ("no_photo", "no_record")}
+    if all(len(bins) for bins in alone.values()) and sum(map(len, alone.values())) == table.height:
+        record, photo = (bins[0] for bins in alone.values())
+        yield f"No bin has both: records call bins such as {record!r}, photos or counts such as {photo!r}."
     if seen.untimed:
-        yield f"{seen.untimed:,} bins have several photos, not all with a time: the last line of each stands."
+        yield f"{seen.untimed:,} bin(s) with several photos, not all of them with a time: the last line of each stands."
     if seen.table["taken_at"].null_count() == seen.table.height:
         yield "No time of a photo is known, so a record that changed since can't be told from one that is wrong."
     if len(stock.rejected_bins):

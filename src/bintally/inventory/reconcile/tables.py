@@ -83,4 +83,6 @@ def _text(name: str, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.Datetime):
         utc = pl.col(name).dt.convert_time_zone("UTC") if kind.time_zone else pl.col(name)
         return utc.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    if isinstance(kind, pl.Decimal):  # 1.000 as a number has no thousands
+        return pl.col(name).cast(pl.Float64).cast(pl.String)
     return pl.col(name).cast(pl.String).str.strip_chars().replace("", None)

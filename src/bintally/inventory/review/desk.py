@@ -42,6 +42,18 @@ class Desk:
                 connection, self.person, self.site, at=at, minutes=self._minutes, review_id=review_id, skip=skip
             )
 
+    def this(self, review_id: int) -> Leased:
+        """This review, whatever else waits.
+
+        Raises:
+            UsageError, ConflictError: there is none, or the person can't have it now.
+        """
+        taken = self.next(review_id=review_id)
+        if taken is None:
+            with self._ledger.write() as connection:
+                raise leases.why_not(connection, review_id, self.person, self.site, at=self._clock())
+        return taken
+
     def decide(
         self,
         taken: Leased,

@@ -50,7 +50,7 @@ def asked_of(kind: Kind, count: int | None, lines: Mapping[str, int] | None) -> 
         raise UsageError(f"{kind!r} is no decision.", hint=f"Known: {', '.join(KINDS)}.")
     quantities = [*(lines or {}).values(), *([] if count is None else [count])]
     if any(isinstance(each, bool) or not isinstance(each, int) or not 0 <= each <= MOST for each in quantities):
-        raise UsageError("A count is a whole number from 0 on.", hint="Count whole items.")
+        raise UsageError(f"A count is a whole number from 0 to {MOST:,}.", hint="Count whole items.")
     if kind == "correct" and not quantities:
         raise UsageError("A correction needs a count.", hint="Say how many there are, in all or of each product.")
     if kind not in ("accept", "correct") and quantities:

@@ -22,6 +22,8 @@ from bintally.inventory.review.listing import ordered
 from bintally.inventory.review.shown import Shown, shown_of
 
 MINUTES: Final = 10
+LONGEST: Final = 24 * 60
+"""Minutes of the longest lease: a shift and its breaks, so that no bin is lost to somebody who left."""
 OVERDUE: Final = timedelta(days=7)
 """A review that has waited so long is looked at before all worthier ones, so that none waits forever."""
 
@@ -53,8 +55,7 @@ def take(
         AccessError: not a reviewer of this site.
     """
     person.need("reviewer", site_id=site.id)
-    if minutes <= 0:
-        raise UsageError(f"A lease of {minutes:g} minutes is none.", hint="Take at least one.")
+    until = _until(at, minutes)
     free = _free(person, site, at)
     if review_id is not None:
         free = free.where(schema.Review.id == review_id)
@@ -64,7 +65,7 @@ def take(
     chosen = chosen or _first(connection, ordered(free))
     if chosen is None:
         return None
-    token, until = secrets.token_hex(16), at + timedelta(minutes=minutes)
+    token = secrets.token_hex(16)
     _set(connection, chosen.id, person.id, until, token)
     case = case_of(connection, chosen.id)
     if chosen.lease_person_id not in (None, person.id):
@@ -105,7 +106,7 @@ def renew(
     """
     case = locked(connection, review_id)
     check(case, person, token, at)
-    until = at + timedelta(minutes=minutes)
+    until = _until(at, minutes)
     _set(connection, review_id, person.id, until, token)
     return until
 
@@ -142,6 +143,28 @@ def check(case: Case, person: Person, token: str, at: datetime) -> None:
         raise ConflictError(f"{person.name} does not have bin {case.bin}, or not any more.", hint=_NEXT)
     if case.lease_until is None or case.lease_until <= at:
         raise ConflictError(f"The time for bin {case.bin} ran out at {case.lease_until:%H:%M} UTC.", hint=_NEXT)
+
+
+def why_not(connection: Connection, review_id: int, person: Person, site: Site, *, at: datetime) -> ConflictError:
+    """Why `person` can't take a review now.
+
+    Raises:
+        UsageError: there is no such review at the site.
+    """
+    case = locked(connection, review_id)
+    if case.site.id != site.id:
+        raise UsageError(f"Review {review_id} is of site {case.site.code}.", hint=f"Say --site {case.site.code}.")
+    if case.state != "open":
+        return ConflictError(f"The review of bin {case.bin} is {case.state}: {_ENDED[case.state]}.", hint=_NEXT)
+    if case.lease_until is not None and case.lease_until > at and case.lease_person_id != person.id:
+        return ConflictError(f"Somebody else has bin {case.bin} until {case.lease_until:%H:%M} UTC.", hint=_NEXT)
+    return ConflictError(f"Bin {case.bin} is for somebody who has not decided about it yet.", hint=_NEXT)
+
+
+def _until(at: datetime, minutes: float) -> datetime:
+    if not 0 < minutes <= LONGEST:
+        raise UsageError(f"A bin can't be kept for {minutes:g} minutes.", hint=f"Up to {LONGEST:,} can be.")
+    return at + timedelta(minutes=minutes)
 
 
 def _free(person: Person, site: Site, at: datetime) -> Any:

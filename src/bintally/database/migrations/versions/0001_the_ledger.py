@@ -224,11 +224,14 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["policy_sha256"], ["policy.sha256"], name=op.f("fk_verdict_policy_sha256_policy")),
         sa.ForeignKeyConstraint(["record_id"], ["stock_record.id"], name=op.f("fk_verdict_record_id_stock_record")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_verdict")),
-        sa.UniqueConstraint(
-            "record_id", "belief_id", "policy_sha256", name=op.f("uq_verdict_record_id_belief_id_policy_sha256")
-        ),
     )
     op.create_index(op.f("ix_verdict_bin_id_id"), "verdict", ["bin_id", "id"], unique=False)
+    op.create_index(
+        op.f("ix_verdict_record_id_belief_id_policy_sha256"),
+        "verdict",
+        ["record_id", "belief_id", "policy_sha256"],
+        unique=False,
+    )
     op.create_table(
         "review",
         sa.Column("id", Key, nullable=False),
@@ -358,6 +361,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_review_state_opened_at_id"), table_name="review")
     op.drop_index(op.f("ix_review_bin_id"), table_name="review")
     op.drop_table("review")
+    op.drop_index(op.f("ix_verdict_record_id_belief_id_policy_sha256"), table_name="verdict")
     op.drop_index(op.f("ix_verdict_bin_id_id"), table_name="verdict")
     op.drop_table("verdict")
     op.drop_table("stock_line")
