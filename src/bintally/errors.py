@@ -61,12 +61,18 @@ class ConflictError(UsageError):
 
 
 class RequestError(UsageError):
-    """A request to the service is refused: `status` is HTTP's number for it, `code` a word for programs."""
+    """A request to the service is refused: `status` is HTTP's number for it, `code` a word for programs.
 
-    def __init__(self, message: str, *, status: int, code: str, hint: str = "") -> None:
+    `retry_after_s`: seconds after which the same request may be taken; None: never, as it is.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, code: str, hint: str = "", retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class DataError(BintallyError):

@@ -29,6 +29,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bintally"
 
 
+def state_folder() -> Path:
+    """What outlives a process: $BINTALLY_STATE, else bintally's folder in the user's state ($XDG_STATE_HOME)."""
+    if named := os.environ.get("BINTALLY_STATE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bintally"
+
+
 def ledger_place(named: str | None = None) -> str:
     """Where the ledger is: `named`, else $BINTALLY_LEDGER.
 

@@ -1,1 +1,1 @@
-"""The HTTP front door and its page."""
+"""The counting service: one `CountingService` behind every door (HTTP, MQTT, Lambda)."""

@@ -2,38 +2,21 @@
 
 import asyncio
 import errno
+import math
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Final
+from typing import Any
 
 import msgspec
 import uvicorn
-from pydantic import Field
 
-from bintally.config import Config
-from bintally.counting.counter import Counter
 from bintally.errors import UsageError
-from bintally.serving.app import create_app
-
-SHUTDOWN_S: Final = 20
-"""Requests under way may take this long to end after a stop; SageMaker kills 30 s after its SIGTERM."""
-
-
-class ServeConfig(Config):
-    """How the service runs."""
-
-    bundle: Path | None = Field(
-        default=None, description="Folder of the model (default: the one that ships with the package)."
-    )
-    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
-    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    allow_url: tuple[str, ...] = Field(default=(), description="Hosts that photos may be fetched from by URL.")
-    samples: Path | None = Field(default=None, description="Folder of photos the page offers (default: rendered ones).")
-    max_photo_mb: int = Field(default=20, ge=1, le=200, description="Largest photo taken, in MB.")
+from bintally.serving.assembly import build, running
+from bintally.serving.http.app import create_app
+from bintally.serving.settings import ServeConfig
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -44,39 +27,29 @@ class Serving(msgspec.Struct, frozen=True):
     licence: str
 
 
-def serve(
-    *,
-    bundle: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    allow_url: Sequence[str] = (),
-    samples: Path | None = None,
-    max_photo_mb: int = 20,
-    on_ready: Callable[[Serving], None] = lambda _: None,
-) -> None:
+def serve(*, on_ready: Callable[[Serving], None] = lambda _: None, **settings: Any) -> None:
     """Serves the page and the API until Ctrl-C or SIGTERM; requests under way are answered first.
 
-    `on_ready` is told the address as soon as the service answers there.
+    `settings` as in `serving.settings.ServeConfig`; what is not given is taken from the environment. `on_ready` is told
+    the address as soon as the service answers there.
 
     Raises:
+        ConfigError: a setting, or a BINTALLY_SERVE_ variable, is wrong.
         UsageError: the port is taken, or the address is none of this machine's.
         BundleError: no usable model.
     """
-    values = {"bundle": bundle, "host": host, "port": port, "allow_url": tuple(allow_url), "samples": samples}
-    _serve(ServeConfig.of({**values, "max_photo_mb": max_photo_mb}), on_ready)
+    _serve(ServeConfig.from_environment(settings), on_ready)
 
 
 def _serve(config: ServeConfig, on_ready: Callable[[Serving], None]) -> None:
     with _listening(config.host, config.port) as listener, _sigterm_like_ctrl_c():
-        counter = Counter(config.bundle)
-        app = create_app(
-            counter=counter,
-            allow_url=config.allow_url,
-            samples=config.samples,
-            max_photo_bytes=config.max_photo_mb * 2**20,
+        service = build(config)
+        app = create_app(service, config, lifespan=lambda _: running(service))
+        card = service.models.default.card
+        serving = Serving(_url(config.host, listener), card.name, card.licence)
+        settings = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=math.ceil(config.shutdown_s)
         )
-        serving = Serving(_url(config.host, listener), counter.card.name, counter.card.licence)
-        settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S)
         with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after it has shut down in good order
             _Server(settings, lambda: on_ready(serving)).run(sockets=[listener])
 

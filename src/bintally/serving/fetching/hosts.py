@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from bintally import __version__
 from bintally.errors import RequestError, UsageError
-from bintally.serving.photo_input import too_large
+from bintally.serving.refusals import too_large
 
 TIME_LIMIT_S: Final = 10.0
 MAX_REDIRECTS: Final = 3

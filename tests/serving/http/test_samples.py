@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bintally.errors import UsageError
-from bintally.serving.samples import SHOWN, Sample, Samples
+from bintally.serving.http.samples import SHOWN, Sample, Samples
 from tests.bundles import bin_photo
 
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bintally.errors import PhotoError, RequestError
-from bintally.serving.photo_input import JSON_TYPE, PhotoRequest, checked, media_type, parse, read_body
+from bintally.serving.asked import JSON_TYPE
+from bintally.serving.http.body import PhotoRequest, media_type, parse, read_body
+from bintally.serving.photo_check import checked
 from tests.bundles import bin_photo
 
 
@@ -82,7 +84,7 @@ def test_json_carries_a_photo_and_what_is_asked(photo: bytes, counts: str | None
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode))
 def test_no_json_body_breaks_the_parser(body: bytes) -> None:
     with pytest.raises(RequestError) as refusal:
-        parse(JSON_TYPE, body)
+        parse(JSON_TYPE, body).asked()
     assert refusal.value.status == 422
 
 
@@ -98,7 +100,7 @@ def test_no_json_body_breaks_the_parser(body: bytes) -> None:
 )
 def test_json_that_says_too_little_or_too_much_is_refused(body: dict[str, object], says: str) -> None:
     with pytest.raises(RequestError, match=says) as refusal:
-        parse(JSON_TYPE, json.dumps(body).encode())
+        parse(JSON_TYPE, json.dumps(body).encode()).asked()
     assert refusal.value.status == 422
     assert '"image"' in refusal.value.hint
 

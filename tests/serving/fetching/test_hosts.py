@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from bintally.errors import RequestError, UsageError
-from bintally.serving.photo_url import MAX_REDIRECTS, AllowedHosts
+from bintally.serving.fetching.hosts import MAX_REDIRECTS, AllowedHosts
 
 PHOTO = b"\xff\xd8\xff" + bytes(1000)
 

@@ -1,0 +1,1 @@
+"""The MQTT door: robots publish photos, answers come back on a topic."""

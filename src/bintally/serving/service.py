@@ -1,0 +1,223 @@
+"""`CountingService`: what every door calls. A question in, an answer out, and everything that must happen between.
+
+    admitted -> answered before? -> fetched -> checked -> counted -> judged by the ledger -> captured -> answered
+
+Nothing here knows HTTP or MQTT. One event loop uses a service; what takes time runs in threads of its parts.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, Self
+
+import msgspec
+
+from bintally.errors import BintallyError, RequestError
+from bintally.inventory.verdict import Verdict
+from bintally.records import CountEstimate
+from bintally.serving.answer import BinState, CountAnswer
+from bintally.serving.asked import Asked
+from bintally.serving.models import Models
+from bintally.serving.photo_check import checked
+from bintally.serving.refusals import overloaded, stopping
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What is added to a count. `estimate`: in place of the engine's, where the bin's earlier photo was asked too."""
+
+    verdict: Verdict | None = None
+    bin: BinState | None = None
+    estimate: CountEstimate | None = None
+    degraded: tuple[str, ...] = ()
+
+
+class Fetcher(Protocol):
+    """Photos by URL (`serving.fetching`)."""
+
+    async def fetch(self, url: str, *, max_bytes: int, deadline: float | None) -> bytes:
+        """The bytes behind `url`.
+
+        Raises:
+            RequestError: 403 not allowed, 413 too large, 422 no URL, 400 not to be had.
+        """
+
+
+class Judge(Protocol):
+    """What records and the ledger say (`serving.bins`)."""
+
+    async def judge(self, asked: Asked, photo: bytes, estimate: CountEstimate) -> Judged:
+        """The verdict about the record that was given, or the state of a known bin after this photo is taken in.
+
+        What it returns for a bin is durable: the photo is in the ledger, or waits on disk to be taken in (`degraded`
+        then says so).
+
+        Raises:
+            RequestError: 422 unknown bin or site, 409 the photo is known with another time or under another bin.
+        """
+
+
+class Answered(Protocol):
+    """Answers to questions that are asked twice (`serving.idempotency`)."""
+
+    async def once(self, asked: Asked, answer: Callable[[], Awaitable[CountAnswer]]) -> CountAnswer:
+        """What was answered to the same key before, else `answer()`, which is kept. Refusals are not kept.
+
+        Raises:
+            RequestError: 422 the key was used for another question, 409 the same is being answered now.
+        """
+
+
+class Capture(Protocol):
+    """What was asked and answered, kept on disk (`monitoring.capture`)."""
+
+    async def keep(self, asked: Asked, photo: bytes, answer: CountAnswer) -> None:
+        """Returns when it is durable, or not sampled.
+
+        Raises:
+            StorageError: the disk is full or gone.
+        """
+
+
+class Watcher(Protocol):
+    """Who counts requests (`serving.operation.metrics`) and logs them."""
+
+    def answered(self, asked: Asked, answer: CountAnswer, seconds: float) -> None:
+        """A question was answered."""
+
+    def refused(self, asked: Asked, error: Exception, seconds: float) -> None:
+        """A question was refused, or failed."""
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service is made of beside its models; None: it does without."""
+
+    fetcher: Fetcher | None = None
+    judge: Judge | None = None
+    answered: Answered | None = None
+    capture: Capture | None = None
+    watchers: tuple[Watcher, ...] = ()
+
+
+class CountingService:
+    """Answers questions. `max_waiting` of them may be under way, of `max_waiting_bytes` together."""
+
+    def __init__(
+        self,
+        models: Models,
+        parts: Parts,
+        *,
+        max_photo_bytes: int,
+        max_waiting: int,
+        max_waiting_bytes: int,
+    ) -> None:
+        self.models, self.parts = models, parts
+        self.max_photo_bytes = max_photo_bytes
+        self._max_waiting, self._max_waiting_bytes = max_waiting, max_waiting_bytes
+        self._under_way = self._bytes_under_way = 0
+        self.is_stopping = False
+        self.failures: dict[str, str] = {}
+        """What does not work just now, by part ("capture"), in words; empty in health."""
+
+    async def count(self, asked: Asked) -> CountAnswer:
+        """Answers one question; once it returns, what must be kept is durable.
+
+        Raises:
+            RequestError: refused, with HTTP's status for it.
+            PhotoError: not a photo that can be read.
+        """
+        started = time.perf_counter()
+        try:
+            with self._admitted(len(asked.photo or b"")):
+                if asked.idempotency_key is not None and self.parts.answered is not None:
+                    answer = await self.parts.answered.once(asked, lambda: self._answer(asked))
+                else:
+                    answer = await self._answer(asked)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                for watcher in self.parts.watchers:
+                    watcher.refused(asked, error, time.perf_counter() - started)
+            raise
+        for watcher in self.parts.watchers:
+            watcher.answered(asked, answer, time.perf_counter() - started)
+        return answer
+
+    async def _answer(self, asked: Asked) -> CountAnswer:
+        asked.check_deadline()
+        engine = self.models.get(asked.model)
+        photo = checked(await self._photo(asked), max_photo_bytes=self.max_photo_bytes)
+        estimate = await engine.count(asked, photo)
+        judged = Judged()
+        if asked.bin_id is not None or asked.recorded_count is not None:
+            judged = await self._judged(asked, photo, estimate)
+        named = msgspec.structs.replace(judged.estimate or estimate, path=asked.url, bin_image_id=asked.bin_image_id)
+        answer = CountAnswer.of(
+            named, request_id=asked.request_id, verdict=judged.verdict, bin=judged.bin, degraded=judged.degraded
+        )
+        return await self._captured(asked, photo, answer)
+
+    async def _photo(self, asked: Asked) -> bytes:
+        if asked.url is None:
+            return asked.photo or b""
+        if self.parts.fetcher is None:
+            raise RequestError(
+                "Photos are not fetched by URL here.",
+                status=403,
+                code="url_not_allowed",
+                hint="Send the photo itself, or start the service with --allow-url HOST.",
+            )
+        return await self.parts.fetcher.fetch(asked.url, max_bytes=self.max_photo_bytes, deadline=asked.deadline)
+
+    async def _judged(self, asked: Asked, photo: bytes, estimate: CountEstimate) -> Judged:
+        if self.parts.judge is None:
+            raise RequestError(
+                "This service judges no records and knows no bins.",
+                status=422,
+                code="no_ledger",
+                hint="Start it with --ledger PLACE, or leave bin_id and recorded_count out.",
+            )
+        return await self.parts.judge.judge(asked, photo, estimate)
+
+    async def _captured(self, asked: Asked, photo: bytes, answer: CountAnswer) -> CountAnswer:
+        """A count that can't be captured is still a count: it says so, and so does health."""
+        if self.parts.capture is None:
+            return answer
+        try:
+            await self.parts.capture.keep(asked, photo, answer)
+        except BintallyError as error:
+            self.failures["capture"] = error.message
+            return msgspec.structs.replace(answer, degraded=(*answer.degraded, f"not captured: {error.message}"))
+        self.failures.pop("capture", None)
+        return answer
+
+    def _admitted(self, size: int) -> "_Admitted":
+        if self.is_stopping:
+            raise stopping()
+        if self._under_way >= self._max_waiting or self._bytes_under_way + size > self._max_waiting_bytes:
+            raise overloaded(max(1.0, self.models.default.load().wait_s))
+        return _Admitted(self, size)
+
+    def enter(self, size: int) -> None:
+        """One more under way, of so many bytes."""
+        self._under_way += 1
+        self._bytes_under_way += size
+
+    def leave(self, size: int) -> None:
+        """One of so many bytes is answered."""
+        self._under_way -= 1
+        self._bytes_under_way -= size
+
+    @property
+    def under_way(self) -> int:
+        """Questions that are not answered yet."""
+        return self._under_way
+
+
+class _Admitted:
+    def __init__(self, service: CountingService, size: int) -> None:
+        self._service, self._size = service, size
+
+    def __enter__(self) -> Self:
+        self._service.enter(self._size)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._service.leave(self._size)

@@ -1,0 +1,121 @@
+"""How the service runs: one settings class, read from arguments and from the environment.
+
+Each field is also an environment variable, `BINTALLY_SERVE_` and its name in capitals (docs/serving.md has the table).
+Arguments win over the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field
+
+from bintally.config import Config
+from bintally.settings import state_folder
+
+PREFIX: Final = "BINTALLY_SERVE_"
+
+
+class ServeConfig(Config):
+    """How the service runs."""
+
+    # The model.
+    bundle: Path | None = Field(default=None, description="Folder of the model, champion or fast (default: champion).")
+    models: Path | None = Field(
+        default=None, description="Folder whose subfolders are models that may be loaded by name (/models)."
+    )
+    threads: int = Field(default=0, ge=0, le=1024, description="Cores for counting; 0: all this process may use.")
+    max_batch: int = Field(default=0, ge=0, le=16, description="Photos in one inference; 0: as many as pays.")
+
+    # The door.
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that share the port.")
+    samples: Path | None = Field(default=None, description="Folder of photos the page offers (default: rendered ones).")
+    sagemaker: bool = Field(
+        default=False, description="Container of an endpoint: /opt/ml/model, 0.0.0.0:8080, IAM guards instead of keys."
+    )
+
+    # Limits.
+    max_photo_mb: int = Field(default=20, ge=1, le=200, description="Largest photo taken, in MB.")
+    max_megapixels: int = Field(default=50, ge=1, le=200, description="Most pixels a photo may claim, in millions.")
+    max_photos: int = Field(default=64, ge=1, le=1024, description="Most photos in one request.")
+    max_waiting: int = Field(default=64, ge=1, le=10_000, description="Photos that may wait; one more is answered 503.")
+    max_waiting_mb: int = Field(default=256, ge=1, le=65_536, description="Bytes of requests under way, in MB.")
+    timeout_s: float = Field(default=30.0, gt=0, le=3600, description="A request is given up after so many seconds.")
+    shutdown_s: float = Field(
+        default=20.0, ge=0, le=600, description="Requests under way may take this long to end after a stop."
+    )
+
+    # Who may come in.
+    keys: Path | None = Field(default=None, description="File of API keys (default: keys.json in the state folder).")
+    require_keys: Literal["auto", "always", "never"] = Field(
+        default="auto", description="Whether requests need an API key; auto: unless bound to loopback."
+    )
+    rate: float = Field(default=0.0, ge=0, description="Photos a second for each key; 0: no limit.")
+    burst: int = Field(
+        default=0, ge=0, description="Photos a key may send at once above its rate; 0: as many as in 10 seconds."
+    )
+    allow_url: tuple[str, ...] = Field(default=(), description="Hosts that photos may be fetched from by URL.")
+    allow_private_url: bool = Field(
+        default=False, description="Whether those hosts may have private addresses (cameras on the site's network)."
+    )
+
+    # What is kept.
+    state: Path | None = Field(
+        default=None, description="Folder of what the service keeps (default: bintally's in the user's state folder)."
+    )
+    capture: float = Field(default=0.0, ge=0, le=100, description="Percent of requests that are captured.")
+    capture_mb: int = Field(default=1024, ge=1, description="Size the captures may have in all, in MB; the oldest go.")
+    capture_days: float = Field(default=30.0, gt=0, description="Age that captures may have, in days.")
+    idempotency_hours: float = Field(default=24.0, gt=0, description="How long answers to an Idempotency-Key are kept.")
+
+    # Bins that are known.
+    ledger: str | None = Field(default=None, description="Ledger whose bins are followed: a file, folder or URL.")
+    policy: Path | None = Field(default=None, description="Policy file that records are judged by.")
+    follow: Path | None = Field(default=None, description="TOML file with a section [follow]: what bins are like.")
+    photos: Path | None = Field(default=None, description="Folder of the ledger's photos (default: beside its file).")
+
+    # MQTT.
+    mqtt: str | None = Field(
+        default=None, description="Broker to take photos from: mqtt://[user:password@]host[:port]."
+    )
+    mqtt_topic: str = Field(default="bintally", min_length=1, description="First level of our topics.")
+
+    # What is told.
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="JSON lines, or text; auto: text on a terminal."
+    )
+    variant: str = Field(default="AllTraffic", min_length=1, description="Variant's name in captures and metrics.")
+    endpoint: str = Field(default="bintally", min_length=1, description="Endpoint's name in captures and metrics.")
+
+    @classmethod
+    def from_environment(cls, values: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Self:
+        """`values`, and what the environment says of the other fields. Lists are separated by commas.
+
+        Raises:
+            ConfigError: an unknown BINTALLY_SERVE_ variable or a value out of range; it names the variable.
+        """
+        told = {
+            name.removeprefix(PREFIX).lower(): text
+            for name, text in (os.environ if environment is None else environment).items()
+            if name.startswith(PREFIX) and text != ""
+        }
+        parsed: dict[str, Any] = {
+            name: tuple(part.strip() for part in text.split(",")) if name == "allow_url" else text
+            for name, text in told.items()
+        }
+        cls.of(parsed, where="The environment (BINTALLY_SERVE_...)")  # so that errors name their origin
+        return cls.of({**parsed, **values})
+
+    @property
+    def max_photo_bytes(self) -> int:
+        """Largest photo taken."""
+        return self.max_photo_mb * 2**20
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the service keeps what outlives it."""
+        return self.state or state_folder() / "serve"
