@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bintally.errors import PhotoError
-from bintally.photos import MAX_PIXELS, decode, open_image, read_photo
+from bintally.photos import MAX_PIXELS, claimed_pixels, decode, open_image, read_photo
 from tests.data.bin_folder import draw_photo, encoded
 
 PHOTO = draw_photo(7)
@@ -65,6 +65,25 @@ def test_what_is_no_photo_is_called_so_and_no_other_program_is_started_for_it(da
 def test_a_decompression_bomb_is_refused_by_its_header(side_px: int) -> None:
     assert side_px**2 > MAX_PIXELS
     assert refusal(png_claiming(side_px, side_px)).reason == "too_large"
+
+
+def test_what_a_photo_claims_is_told_without_decoding_it() -> None:
+    assert claimed_pixels(JPEG) == PHOTO.width * PHOTO.height
+    assert claimed_pixels(png_claiming(7000, 7000)) == 49_000_000
+    with pytest.raises(PhotoError, match=r"more than 0\.5 megapixels") as error:
+        claimed_pixels(png_claiming(1000, 501), max_pixels=500_000)
+    assert error.value.reason == "too_large"
+    for broken in (b"", b"hello", JPEG[:10]):
+        with pytest.raises(PhotoError):
+            claimed_pixels(broken)
+
+
+def test_an_upright_photo_and_one_that_was_turned_have_the_same_pixels() -> None:
+    """One that is upright is handed on as it is decoded, without the copies that turning makes."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(PHOTO.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+    assert open_image(turned).tobytes() == open_image(encoded(PHOTO, "PNG")).tobytes() == PHOTO.tobytes()
 
 
 def test_a_missing_file_and_a_folder_are_no_photos(tmp_path: Path) -> None:

@@ -4,12 +4,16 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bintally.errors import PhotoError
+from bintally.photo_structure import check_structure
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What is taken for a photo; Pillow alone would also start Ghostscript on PostScript."""
@@ -81,25 +85,61 @@ def decode(photo: bytes, *, draft_px: tuple[int, int] | None = None) -> tuple[Im
     Raises:
         PhotoError: as `open_image`.
     """
-    if not photo:
-        raise PhotoError("The photo is empty (0 bytes).", hint="Fetch or take it again.", reason="empty")
-    try:
-        image = Image.open(io.BytesIO(photo), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise _too_large(f"{image.width} x {image.height} px")
+    with _photo_errors(photo):
+        image = _opened(photo, MAX_PIXELS)
         width_px, height_px = image.size
-        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        if orientation in (5, 6, 7, 8):
             width_px, height_px = height_px, width_px
         header = Header("JPEG" if image.format == "MPO" else str(image.format), width_px, height_px)
         if draft_px:
             image.draft("RGB", draft_px)
-        return ImageOps.exif_transpose(image).convert("RGB"), header
+        image.load()
+        # A copy of a photo that is upright and RGB would only take time and memory.
+        upright = image if orientation == 1 else ImageOps.exif_transpose(image)
+        return _rgb(upright), header
+
+
+def claimed_pixels(photo: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
+    """How many pixels a photo says it has; none of them is decoded.
+
+    Raises:
+        PhotoError: empty, no image, or more than `max_pixels`.
+    """
+    with _photo_errors(photo):
+        image = _opened(photo, max_pixels)
+        return image.width * image.height
+
+
+def _opened(photo: bytes, max_pixels: int) -> Image.Image:
+    check_structure(photo)
+    image = Image.open(io.BytesIO(photo), formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise _too_large(f"{image.width} x {image.height} px", max_pixels)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I;16"):  # Pillow cuts off all above 255, so that every such photo came out white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+@contextmanager
+def _photo_errors(photo: bytes) -> Iterator[None]:
+    """What Pillow raises, as our own errors."""
+    if not photo:
+        raise PhotoError("The photo is empty (0 bytes).", hint="Fetch or take it again.", reason="empty")
+    try:
+        yield
     except PhotoError:
         raise
     except UnidentifiedImageError:
         raise _unidentified(photo) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large("more pixels than any camera has") from None
+        raise _too_large("more pixels than any camera has", MAX_PIXELS) from None
     except _BROKEN as error:
         raise PhotoError(
             f"The photo can't be decoded: {error}.",
@@ -108,9 +148,9 @@ def decode(photo: bytes, *, draft_px: tuple[int, int] | None = None) -> tuple[Im
         ) from error
 
 
-def _too_large(claim: str) -> PhotoError:
+def _too_large(claim: str, max_pixels: int) -> PhotoError:
     return PhotoError(
-        f"The photo claims {claim}, more than {MAX_PIXELS // 10**6} megapixels.",
+        f"The photo claims {claim}, more than {max_pixels / 10**6:g} megapixels.",
         hint="Scale it down first.",
         reason="too_large",
     )

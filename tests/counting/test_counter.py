@@ -16,9 +16,9 @@ from PIL import Image
 import bintally
 from bintally.bundle import MODEL
 from bintally.counting.counter import Counter
-from bintally.counting.network import MAX_BATCH
+from bintally.counting.network import MAX_BATCH, Network
 from bintally.errors import BundleError, ModelError, PhotoError, UsageError
-from bintally.records import COUNT_KEYS, CountEstimate
+from bintally.records import COUNT_KEYS, CountEstimate, Timings
 from bintally.settings import BUNDLED
 from tests.bundles import bin_photo, bin_pixels, make_bundle, no_bin_pixels, recard
 
@@ -57,6 +57,18 @@ def test_timings_tell_decoding_from_inference(counter: Counter) -> None:
     assert timings is not None
     assert 0 < timings.decode_ms < 5_000
     assert 0 < timings.inference_ms < 5_000
+
+
+def test_what_another_session_of_the_model_saw_is_read_as_ones_own(counter: Counter) -> None:
+    pixels_nhwc = np.stack([bin_pixels(count, height_px=32, width_px=48) for count in (1, 4)])
+    seen = Network(counter.bundle, threads=2).see(pixels_nhwc)
+    timings = [Timings(decode_ms=1.0, inference_ms=2.0)] * 2
+    for asked in (counter, counter.restricted("1-3")):
+        estimates = asked.read(pixels_nhwc, seen, timings)
+        wanted = asked.count_pixels(pixels_nhwc)
+        assert [each.timings for each in estimates] == timings
+        assert [each.probabilities for each in estimates] == [each.probabilities for each in wanted]
+        assert [each.count_set for each in estimates] == [each.count_set for each in wanted]
 
 
 def test_asking_for_some_counts_restricts_and_renormalises(tiny_bundle: Path, counter: Counter) -> None:

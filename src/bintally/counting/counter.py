@@ -99,9 +99,15 @@ class Counter:
         """Counts photos already brought to the model's size by `counting.decode`; `decode_ms` is what each took."""
         started = time.perf_counter()
         seen = self.network.see(pixels_nhwc)
+        return self.read(pixels_nhwc, seen, _timings(len(pixels_nhwc), decode_ms, started))
+
+    def read(self, pixels_nhwc: NDArray[np.uint8], seen: Seen, timings: Sequence[Timings]) -> list[CountEstimate]:
+        """What a network told of photos, as estimates of the counts asked for: photos of one batch may ask for others.
+
+        `seen` may come from any `Network` of this bundle; `timings` is what each photo took.
+        """
         probabilities_nk, mass_n = _restrict(seen.raw_nk, self._columns)
         reasons = self._abstentions(pixels_nhwc, seen.novelty_n, mass_n)
-        timings = _timings(len(pixels_nhwc), decode_ms, started)
         return self._estimates(probabilities_nk, reasons, timings, self.card.set_threshold)
 
     def count_pairs(

@@ -6,7 +6,7 @@ Shapes: C counts 0..max_count, the last of them "that many or more"; D = 2 max_c
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -71,14 +71,14 @@ def change_likelihood(photo: Photo, settings: FollowSettings) -> Floats:
     each alone counts exactly as these two, and nothing counts twice.
     """
     own = _own(photo, settings)
+    mean_of = cache(lambda key: float(own[counts_of(key, settings.max_count)].mean()))  # rows share most of their keys
     likelihood = np.tile(own, (len(own), 1))
     for earlier, row in photo.change.items():
         ratios, table = _ratios(row, photo.change_prior[earlier])
-        counts = {key: counts_of(key, settings.max_count) for key in table}
-        fit = sum(table[key] * float(own[counts[key]].mean()) for key in table) ** settings.second_look
+        fit = sum(share * mean_of(key) for key, share in table.items()) ** settings.second_look
         rows = likelihood[counts_of(earlier, settings.max_count)]
         for key, ratio in ratios.items():
-            rows[:, counts[key]] = ratio * fit
+            rows[:, counts_of(key, settings.max_count)] = ratio * fit
     return _mislead(likelihood, settings)
 
 

@@ -1,27 +1,22 @@
 """`Engine`: what counts photos for the service, and how the service waits for it."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from bintally.bundle import Card
 from bintally.counting.counter import Counter
-from bintally.errors import UsageError
 from bintally.records import CountEstimate
 from bintally.serving.asked import Asked
-from bintally.serving.refusals import invalid
-
-AT_ONCE: Final = 2
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How much an engine has to do."""
+    """How much an engine has to do, and in which batches it has counted so far."""
 
     waiting: int  # photos that nobody works on yet
     working: int  # photos that are decoded or counted now
     wait_s: float  # what a photo that comes now will wait, as far as can be told
+    batches: dict[int, int] = {}  # photos in one inference -> inferences of that size since the start
 
 
 class Engine(Protocol):
@@ -47,38 +42,4 @@ class Engine(Protocol):
         """How much there is to do."""
 
     async def close(self) -> None:
-        """Ends its threads, after what is under way."""
-
-
-class PlainEngine:
-    """One thread a photo, each a batch of its own."""
-
-    def __init__(self, counter: Counter, *, at_once: int = AT_ONCE) -> None:
-        self.counter = counter
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="count")
-        self._under_way = 0
-
-    @property
-    def card(self) -> Card:
-        """The model's card."""
-        return self.counter.card
-
-    async def count(self, asked: Asked, photo: bytes) -> CountEstimate:
-        """As `Engine.count`."""
-        try:
-            counter = self.counter.restricted(asked.counts)
-        except UsageError as error:
-            raise invalid(error.message) from None
-        self._under_way += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, counter.count, photo)
-        finally:
-            self._under_way -= 1
-
-    def load(self) -> Load:
-        """As `Engine.load`."""
-        return Load(0, self._under_way, 0.0)
-
-    async def close(self) -> None:
-        """As `Engine.close`."""
-        await asyncio.to_thread(self._pool.shutdown)
+        """Ends its threads, after what is under way. Whoever took it before may still ask, and is answered."""

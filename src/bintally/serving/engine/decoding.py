@@ -1,0 +1,35 @@
+"""A photo's bytes -> the model's pixels, within bounds of memory, whatever the bytes claim."""
+
+import threading
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+from bintally.bundle import Card
+from bintally.counting.decode import decode
+from bintally.photos import claimed_pixels
+from bintally.serving.engine.waiting import Job
+
+LARGE_PIXELS: Final = 16_000_000
+"""A photo with more is decoded while no other such is: at 50 megapixels each takes up to 350 MB for a moment."""
+
+
+class Decoder:
+    """Decodes photos for a model; threads share one."""
+
+    def __init__(self, card: Card, *, max_pixels: int) -> None:
+        self._card, self._max_pixels = card, max_pixels
+        self._one_large = threading.Lock()
+
+    def decode(self, job: Job) -> None:
+        """Fills in the pixels, and what they took.
+
+        Raises:
+            PhotoError: not a photo that can be read, or one of too many pixels.
+        """
+        started = time.perf_counter()
+        pixels = claimed_pixels(job.photo, max_pixels=self._max_pixels)
+        turn: AbstractContextManager[object] = self._one_large if pixels > LARGE_PIXELS else nullcontext()
+        with turn:
+            job.pixels_hwc = decode(job.photo, height_px=self._card.height_px, width_px=self._card.width_px)
+        job.decode_ms = 1000 * (time.perf_counter() - started)
