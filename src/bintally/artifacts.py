@@ -75,6 +75,17 @@ def atomic_write(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
             raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Returns when the names of what is in `folder` would outlive a power cut, too."""
+    if sys.platform == "win32":  # which can't open folders
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A new folder that replaces `target` only when the block ends without an error.

@@ -162,7 +162,7 @@ def take_photo(
     *,
     bin: str,  # noqa: A002 - the field's word
     sha256: str,
-    taken_at: datetime,
+    taken_at: datetime | None,
     place: str,
     size_bytes: int,
     received_at: datetime | None = None,
@@ -171,6 +171,8 @@ def take_photo(
 ) -> Taken:
     """A photo of a bin, known by the SHA-256 of its bytes. One that retention has removed stays removed.
 
+    `taken_at` None: nobody said. Then it is when the photo was first received.
+
     Raises:
         DataError: unknown bin, or the site has these very bytes as a photo of another bin.
         ConflictError: the bin has this photo with another time.
@@ -178,10 +180,11 @@ def take_photo(
     sha256 = sha256.lower()
     if len(sha256) != 64 or not set(sha256) <= _HEX:
         raise DataError(f"{sha256!r} is no SHA-256.", hint="It has 64 hexadecimal digits.")
+    received_at = moment_of(received_at or now(), of=f"a photo of bin {bin}")
     values = {
         "sha256": sha256,
-        "taken_at": moment_of(taken_at, of=f"a photo of bin {bin}"),
-        "received_at": moment_of(received_at or now(), of=f"a photo of bin {bin}"),
+        "taken_at": received_at if taken_at is None else moment_of(taken_at, of=f"a photo of bin {bin}"),
+        "received_at": received_at,
         "size_bytes": quantity_of(size_bytes, of="bytes"),
         "place": place,
     }
@@ -190,7 +193,7 @@ def take_photo(
     _not_elsewhere(connection, site, bin, bin_id, sha256)
     added = add_if_new(connection, schema.Photo, values, unique=("bin_id", "sha256"))
     if added is None:
-        return _held_photo(connection, bin, values)
+        return _held_photo(connection, bin, values, is_timed=taken_at is not None)
     body = {"sha256": sha256, "taken_at": values["taken_at"], "size_bytes": size_bytes}
     audit.append(connection, actor=by, action="photo.take", subject=f"bin:{site.code}/{bin.strip()}", body=body)
     return Taken(added, is_new=True)
@@ -295,12 +298,12 @@ def _held_movement(connection: Connection, code: str, values: Mapping[str, Any])
     return Taken(held.id, is_new=False)
 
 
-def _held_photo(connection: Connection, code: str, values: Mapping[str, Any]) -> Taken:
+def _held_photo(connection: Connection, code: str, values: Mapping[str, Any], *, is_timed: bool) -> Taken:
     photo = schema.Photo
     held = connection.execute(
         select(photo.id, photo.taken_at).where(photo.bin_id == values["bin_id"], photo.sha256 == values["sha256"])
     ).one()
-    if held.taken_at != values["taken_at"]:
+    if is_timed and held.taken_at != values["taken_at"]:
         raise conflict(
             f"photo {values['sha256'][:12]} of bin {code}",
             before=f"taken at {held.taken_at.isoformat()}",

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from bintally.artifacts import storage_errors, write_bytes
+from bintally.artifacts import storage_errors, sync_folder, write_bytes
 from bintally.errors import UsageError
 from bintally.inventory.ledger import Ledger
 
@@ -42,4 +42,5 @@ def keep(data: bytes, folder: Path) -> Path:
     with storage_errors(place):
         if not (place.is_file() and place.stat().st_size == len(data)):
             write_bytes(place, data)
+            sync_folder(place.parent)
     return place

@@ -1,7 +1,5 @@
 """The ledger: one database of everything known and decided about a site's bins."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -9,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from bintally.database import Database, audit
+from bintally.database.opened import Opened
 from bintally.errors import UsageError, did_you_mean
 from bintally.inventory import schema
 from bintally.inventory.people import SYSTEM
@@ -25,44 +24,19 @@ class Site(msgspec.Struct, frozen=True):
     currency: str
 
 
-class Ledger:
-    """A database with the ledger's tables, opened. Verbs take it, and a connection inside of it."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
+class Ledger(Opened):
+    """A database with the ledger's tables, opened."""
 
     @classmethod
-    def open(cls, place: str | Path, *, create: bool = False) -> Self:
-        """Opens the ledger at a file, in a folder, or at a database's URL; `create` as in `Database.open`.
+    def open(cls, place: str | Path, *, create: bool = False, wait_s: float | None = None) -> Self:
+        """Opens the ledger at a file, in a folder, or at a database's URL; `create`, `wait_s` as in `Database.open`.
 
         Raises:
             UsageError, StorageError, MissingExtraError: as `Database.open`.
         """
         if "://" not in str(place) and Path(place).is_dir():
             place = Path(place) / LEDGER
-        return cls(Database.open(place, create=create))
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One moment's state."""
-        with self.database.read() as connection:
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """All or nothing."""
-        with self.database.write() as connection:
-            yield connection
-
-    def close(self) -> None:
-        """Closes all connections."""
-        self.database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+        return cls(Database.open(place, create=create, wait_s=wait_s))
 
 
 def site_of(connection: Connection, code: str | None = None) -> Site:

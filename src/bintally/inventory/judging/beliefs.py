@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from bintally.counting import kernels
 from bintally.counting.events import AnyEvent, Counted, Photo, Transaction
@@ -77,6 +77,20 @@ def believe(bins: Sequence[BinFacts], how: How) -> list[Believed]:
             )
         )
     return found
+
+
+def held_belief(connection: Connection, facts: BinFacts, how: How) -> Believed | None:
+    """What was believed of a bin by exactly these facts and settings, read again; None: nothing yet.
+
+    Why events tell nothing together is not kept: there the kind is "none".
+    """
+    belief, sha256 = schema.Belief, _sha256(facts, events_of(facts), how.follow_json)
+    query = select(belief.kind, belief.at, belief.probabilities, belief.prior)
+    row = connection.execute(query.where(belief.bin_id == facts.id, belief.events == sha256)).one_or_none()
+    if row is None:
+        return None
+    told_c, prior_c = (np.array(json.loads(shares)) for shares in (row.probabilities, row.prior))
+    return Believed(facts, row.kind, sha256, row.at, told_c, prior_c)
 
 
 def events_of(facts: BinFacts) -> list[AnyEvent]:

@@ -26,19 +26,20 @@ _SECTION = "follow"
 
 
 class How:
-    """The parts of a judgement. The network is loaded when it is first needed."""
+    """The parts of a judgement. The network is loaded when it is first needed, or shared: `counter`."""
 
-    def __init__(self, bundle: Bundle, policy: Policy, follow: FollowSettings) -> None:
+    def __init__(self, bundle: Bundle, policy: Policy, follow: FollowSettings, counter: Counter | None = None) -> None:
         self.bundle, self.policy, self.follow = bundle, policy, follow
+        self._counter = counter
 
     @classmethod
     def open(
         cls,
-        bundle: Path | str | None = None,
+        bundle: Path | str | Counter | None = None,
         policy: Path | str | Policy | None = None,
         follow: Path | str | FollowSettings | None = None,
     ) -> Self:
-        """`bundle` as `find_bundle` has it.
+        """`bundle` as `find_bundle` has it, or a loaded model, whose network is then shared.
 
         `policy`: settings and what was calibrated, or a TOML file of settings; None: the defaults. Without a `Policy`
         the bundle's own acceptance file says what was calibrated. `follow`: what the site's bins are like, or a TOML
@@ -48,13 +49,14 @@ class How:
             BundleError: the bundle or its acceptance file can't be used.
             ConfigError: settings are wrong.
         """
-        opened = Bundle.open(find_bundle(bundle))
+        counter = bundle if isinstance(bundle, Counter) else None
+        opened = Bundle.open(find_bundle(bundle)) if not isinstance(bundle, Counter) else bundle.bundle
         if not isinstance(policy, Policy):
             settings = PolicySettings() if policy is None else PolicySettings.from_toml(Path(policy))
             policy = Policy(settings, Acceptance.of_bundle(opened.folder, opened.card))
         if not isinstance(follow, FollowSettings):
             follow = follow_settings(None if follow is None else Path(follow), opened.card)
-        return cls(opened, policy, follow)
+        return cls(opened, policy, follow, counter)
 
     @property
     def card(self) -> Card:
@@ -64,7 +66,7 @@ class How:
     @cached_property
     def counter(self) -> Counter:
         """The loaded model."""
-        return Counter(self.bundle.folder)
+        return self._counter or Counter(self.bundle.folder)
 
     @cached_property
     def follow_json(self) -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from sqlalchemy import Connection, Select, exists, func, select
 
+from bintally.bundle import Card
 from bintally.counting.ahead import Decoded, decoded_ahead
 from bintally.counting.change import change_tables
 from bintally.counting.counter import Counter
@@ -59,18 +60,29 @@ def look(
         total = connection.execute(select(func.count()).select_from(pending)).scalar_one()
     if not total:
         return Looked()
-    counter, photos, unreadable = how.counter, 0, 0
+    photos, unreadable = 0, 0
     rows = _pages(ledger, _pending(site, card.model_sha256, bin_ids))
     coming = decoded_ahead(rows, lambda row: (row.place,), card, batch_size=MAX_BATCH, workers=cpu_count())
     with progress.task("look", total=total, unit="photos") as task, closing(coming):
         for batch in coming:
-            told = _counted(counter, [photo for _, [photo] in batch])
+            told = _counted(how.counter, [photo for _, [photo] in batch])
             with ledger.write() as connection:
-                _store(connection, site, counter, [row.id for row, _ in batch], told)
+                _store(connection, site, card, [row.id for row, _ in batch], told)
             photos += len(batch)
             unreadable += sum(estimate.error is not None for estimate in told)
             task.advance(len(batch))
     return Looked(photos, unreadable)
+
+
+def keep_estimate(connection: Connection, site: Site, card: Card, photo_id: int, seen: CountEstimate) -> None:
+    """Keeps what the model of `card` saw of a photo elsewhere, all counts asked for, so that `look` need not count it.
+
+    What is kept of it already stays.
+    """
+    estimate = schema.Estimate
+    held = select(estimate.id).where(estimate.photo_id == photo_id, estimate.model_sha256 == card.model_sha256)
+    if connection.execute(held).first() is None:
+        _store(connection, site, card, [photo_id], [seen])
 
 
 def unpaired(bins: Sequence[BinFacts], model_sha256: str) -> list[tuple[Look, Look]]:
@@ -107,7 +119,7 @@ def compare(
             if rows:
                 with ledger.write() as connection:
                     add_missing(connection, schema.Comparison, rows, unique=("later_id", "earlier_id", "model_sha256"))
-                    _tell(connection, site, counter, "compare", [row["later_id"] for row in rows], {})
+                    _tell(connection, site, counter.card, "compare", [row["later_id"] for row in rows], {})
             done += len(rows)
             task.advance(len(batch))
     return done
@@ -146,9 +158,9 @@ def _counted(counter: Counter, photos: Sequence[Decoded]) -> list[CountEstimate]
 
 
 def _store(
-    connection: Connection, site: Site, counter: Counter, photo_ids: Sequence[int], told: Sequence[CountEstimate]
+    connection: Connection, site: Site, card: Card, photo_ids: Sequence[int], told: Sequence[CountEstimate]
 ) -> None:
-    moment, card = now(), counter.card
+    moment = now()
     prior = json.dumps(card.target_prior)
     rows = [
         {
@@ -163,7 +175,7 @@ def _store(
     ]
     add_missing(connection, schema.Estimate, rows, unique=("photo_id", "model_sha256"))
     unreadable = sum(estimate.error is not None for estimate in told)
-    _tell(connection, site, counter, "look", photo_ids, {"unreadable": unreadable})
+    _tell(connection, site, card, "look", photo_ids, {"unreadable": unreadable})
 
 
 def _json(estimate: CountEstimate) -> str:
@@ -211,7 +223,7 @@ def _json_of(table: dict[str, dict[str, float]], rounded: Callable[[float], floa
 
 
 def _tell(
-    connection: Connection, site: Site, counter: Counter, action: str, ids: Sequence[int], more: dict[str, Any]
+    connection: Connection, site: Site, card: Card, action: str, ids: Sequence[int], more: dict[str, Any]
 ) -> None:
-    body = {"model": counter.card.name, "photos": len(ids), "first": min(ids), "last": max(ids), **more}
+    body = {"model": card.name, "photos": len(ids), "first": min(ids), "last": max(ids), **more}
     audit.append(connection, actor=SYSTEM, action=action, subject=f"site:{site.code}", body=body)

@@ -1,1 +1,1 @@
-"""Bins that are known: what the ledger says of a photo, and photos that wait while it is away."""
+"""Bins that are known: what records and the ledger say of a photo, and photos that wait until the ledger is back."""

@@ -1,0 +1,186 @@
+"""The spool: photos of known bins that wait on disk until the ledger takes them.
+
+```
+FOLDER/waiting/   NUMBER-BIN-KEY-BYTES.photo    a file a photo, whole or not there at all, synced with its folder
+FOLDER/rejected/  the same files, which the ledger will never take, each with a .json that says why
+```
+
+NUMBER is the order of arrival, whatever the clock says; it starts again at 1 when nothing waits. Any number of
+processes may add; one at a time takes out. What is taken out is removed only when the ledger has it, so that a kill
+between the two takes it in twice, which the ledger knows how to do.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from bintally.artifacts import one_at_a_time, storage_errors, sync_folder, write_bytes, write_json
+from bintally.errors import DataError, RequestError
+from bintally.serving.bins.delivery import Delivery
+
+_NAME: Final = re.compile(r"(\d{10,})-([0-9a-f]{16})-([0-9a-f]{32})-(\d+)\.photo")
+_RETRY_S: Final = 30.0
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Delivery)
+
+
+class Waiting(msgspec.Struct, frozen=True, order=True):
+    """A photo that waits, as its file's name tells it. They are in order of arrival."""
+
+    number: int
+    bin_key: str
+    key: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, name: str) -> Self | None:
+        """What a file's name tells; None: it is no photo that waits."""
+        told = _NAME.fullmatch(name)
+        return None if told is None else cls(int(told[1]), told[2], told[3], int(told[4]))
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.number:010}-{self.bin_key}-{self.key}-{self.size_bytes}.photo"
+
+
+class SpoolSize(msgspec.Struct, frozen=True):
+    """How much waits, and how many will never be taken in."""
+
+    waiting: int
+    rejected: int
+    bytes: int  # of both
+
+
+class Spool:
+    """A folder of photos that wait. `max_bytes`: of those that wait and those that were rejected, together."""
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self.waiting_folder, self.rejected_folder = folder / "waiting", folder / "rejected"
+
+    def add(self, delivery: Delivery) -> None:
+        """Returns when the photo is durable. The same photo with the same words waits once.
+
+        Raises:
+            RequestError: 503, too much waits.
+            StorageError: the disk is full, or can't be written.
+        """
+        data, folder = _ENCODER.encode(delivery), self.waiting_folder
+        self._make_folder()
+        with storage_errors(folder), one_at_a_time(folder):
+            self._tidy()
+            waiting = self.waiting()
+            if any(each.key == delivery.key for each in waiting):
+                return
+            self._check_room([*waiting, *_in(self.rejected_folder)], len(data))
+            number = waiting[-1].number + 1 if waiting else 1
+            write_bytes(folder / Waiting(number, delivery.bin_key, delivery.key, len(data)).name, data)
+            sync_folder(folder)
+
+    def waiting(self) -> list[Waiting]:
+        """What waits, in order of arrival."""
+        return _in(self.waiting_folder)
+
+    def size(self) -> SpoolSize:
+        """How much there is."""
+        waiting, rejected = self.waiting(), _in(self.rejected_folder)
+        return SpoolSize(len(waiting), len(rejected), sum(each.size_bytes for each in (*waiting, *rejected)))
+
+    def waits(self, bin_key: str) -> bool:
+        """Whether a photo of the bin waits. What comes after it then waits, too: a bin's photos stay in order."""
+        return any(each.bin_key == bin_key for each in self.waiting())
+
+    def read(self, waiting: Waiting) -> Delivery:
+        """What waits.
+
+        Raises:
+            DataError: its file is damaged.
+            FileNotFoundError: somebody removed it.
+        """
+        path = self.waiting_folder / waiting.name
+        try:
+            delivery = _DECODER.decode(path.read_bytes())
+        except msgspec.MsgspecError as error:
+            raise DataError(f"{path} is damaged: {error}.", hint="Look at the disk.") from None
+        if delivery.key != waiting.key:
+            raise DataError(f"{path} does not hold what its name says.", hint="Look at the disk.")
+        return delivery
+
+    def done(self, waiting: Waiting) -> None:
+        """The ledger has it."""
+        path = self.waiting_folder / waiting.name
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+
+    def reject(self, waiting: Waiting, reason: str, delivery: Delivery | None) -> None:
+        """The ledger will never take it; it is put aside. Moved back by hand, it is tried again."""
+        target = self.rejected_folder / waiting.name
+        write_json(target.with_suffix(".json"), {"reason": reason, **_told(delivery)})
+        with storage_errors(target):
+            (self.waiting_folder / waiting.name).replace(target)
+            sync_folder(self.rejected_folder)
+
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Whether this process is the one that takes out, until the block ends.
+
+        Raises:
+            StorageError: the folder can't be written.
+        """
+        if sys.platform == "win32":  # no flock there, and one process only
+            yield True
+            return
+        import fcntl
+
+        path = self._folder / ".claimed"
+        with storage_errors(path), path.open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def _make_folder(self) -> None:
+        if self.waiting_folder.is_dir():
+            return
+        with storage_errors(self.waiting_folder):
+            self.waiting_folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self._folder, self._folder.parent):
+                sync_folder(folder)
+
+    def _tidy(self) -> None:
+        """Removes what a kill left half-written: only one process writes at a time."""
+        for path in self.waiting_folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+    def _check_room(self, held: list[Waiting], size_bytes: int) -> None:
+        if sum(each.size_bytes for each in held) + size_bytes > self._max_bytes:
+            raise RequestError(
+                f"The ledger is away, and {self._max_bytes / 2**20:.3g} MB of photos wait for it already.",
+                status=503,
+                code="spool_full",
+                hint="Send it again later; the service's operator should look after the database.",
+                retry_after_s=_RETRY_S,
+            )
+
+
+def _in(folder: Path) -> list[Waiting]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(each for name in os.listdir(folder) if (each := Waiting.of(name)) is not None)  # noqa: PTH208
+    return []
+
+
+def _told(delivery: Delivery | None) -> dict[str, object]:
+    if delivery is None:
+        return {}
+    told = {name: getattr(delivery, name) for name in ("site", "bin_id", "captured_at", "received_at", "request_id")}
+    return {**told, "photo_sha256": hashlib.sha256(delivery.photo).hexdigest()}
