@@ -1,0 +1,114 @@
+"""`GuardedHttp`: uvicorn's HTTP on a connection, with bounds on what may come beside a request's body.
+
+uvicorn on httptools takes headers of any size and waits for them for ever: connections that say little and slowly hold
+a place each, one that never ends its headers (or what may follow a chunked body) fills the memory. Bodies have bounds
+of their own (`http.reading`).
+"""
+
+import asyncio
+from typing import ClassVar, Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bintally.serving.http.guards.said import MAX_HEADER_BYTES
+from bintally.serving.refusals import ErrorAnswer, ErrorDetail
+
+_REASONS: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """uvicorn's protocol, which ends a connection whose headers are too large or too slow."""
+
+    head_s: ClassVar[float] = 10.0
+    """Seconds for a request's headers, and for a new connection to send any; between requests keep-alive's hold."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_head = False
+    _steps = 0  # what has been understood: headers, pieces of bodies, ends
+    _beside_bytes = 0  # what came since without anything being understood
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As asyncio calls it."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio calls it."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """As asyncio calls it."""
+        steps = self._steps
+        super().data_received(data)
+        if self._steps != steps:
+            self._beside_bytes = 0
+        else:
+            self._beside_bytes += len(data)
+            if self._beside_bytes > MAX_HEADER_BYTES:
+                self._refuse(431, "headers_too_large", "The request's headers are too large.")
+        if self._in_head and self._timer is None:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        """As httptools calls it."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As httptools calls it, for what follows a chunked body too: nobody has asked for that."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """As httptools calls it."""
+        self._in_head = False
+        self._steps += 1
+        self._wait_no_more()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """As httptools calls it."""
+        self._steps += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """As httptools calls it."""
+        self._steps += 1
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Uvicorn's answer to what is no HTTP, in the shape that our errors have."""
+        self._refuse(400, "invalid_request", msg)
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self.head_s, self._too_slow)
+
+    def _wait_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self._in_head:
+            self._refuse(408, "too_slow", "The request's headers came too slowly.")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answers, unless an answer is under way that this would tear, and ends the connection."""
+        self._wait_no_more()
+        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+            self.transport.write(_answer(status, code, message))
+        self.transport.close()
+
+
+def _answer(status: int, code: str, message: str) -> bytes:
+    body = msgspec.json.encode(ErrorAnswer(ErrorDetail(code, message, "Send a smaller, well-formed HTTP/1.1 request.")))
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

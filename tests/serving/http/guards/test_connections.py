@@ -1,0 +1,200 @@
+"""What bad and hostile clients do on the wire, against a real uvicorn."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bintally.counting.counter import Counter
+from bintally.serving.http.app import create_app
+from bintally.serving.http.guards.connections import GuardedHttp
+from bintally.serving.http_server import uvicorn_config
+from bintally.serving.settings import ServeConfig
+from tests.bundles import bin_photo
+from tests.serving.services import service_of
+
+PHOTO = bin_photo(2, image_format="JPEG")
+PING = b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+class Impatient(GuardedHttp):
+    head_s = 0.5
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[tuple[str, int]]:
+    """Where `app` is served as the service does it, only less patiently."""
+    config = uvicorn_config(app, ServeConfig())
+    config.http = Impatient
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def address(counter: Counter, samples: Path) -> Iterator[tuple[str, int]]:
+    """Where the whole app is served."""
+    config = ServeConfig.of({"samples": samples, "threads": 1})
+    with served(create_app(service_of(counter, samples=samples), config)) as address:
+        yield address
+
+
+def sent(address: tuple[str, int], *pieces: bytes) -> bytes:
+    """All that is answered to `pieces` until the server ends the connection."""
+    with socket.create_connection(address, timeout=20) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+        except OSError:
+            pass  # it ended the connection while we were sending
+        answer = b""
+        try:
+            while more := connection.recv(2**16):
+                answer += more
+        except ConnectionResetError:
+            pass
+        return answer
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+def test_an_ordinary_request_is_answered_in_pieces_too(address: tuple[str, int]) -> None:
+    request = PING + b"Connection: close\r\n\r\n"
+    assert status_of(sent(address, request)) == 200
+    assert status_of(sent(address, *(request[place : place + 1] for place in range(len(request))))) == 200
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (PING, *(b"X: %s\r\n" % (b"y" * 990) for _ in range(600))),
+        (PING + b"X: ", *(b"y" * 4096 for _ in range(200))),
+        (b"GET /", *(b"y" * 4096 for _ in range(200))),
+        (PING + b"X-", *(b"y" * 4096 for _ in range(200))),
+    ],
+    ids=["many headers", "one header", "the address", "a header's name"],
+)
+def test_headers_without_an_end_are_cut_off(address: tuple[str, int], pieces: tuple[bytes, ...]) -> None:
+    answer = sent(address, *pieces)
+    assert status_of(answer) in (0, 400, 431), answer[:200]
+
+
+def test_headers_that_are_too_large_are_told_so(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(PING + b"X: " + b"y" * 40_000 + b"\r\n\r\n")
+        assert status_of(connection.recv(2**16)) == 431
+
+
+def test_what_follows_a_chunked_body_fills_no_memory_and_changes_nothing(address: tuple[str, int]) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n"
+    head += b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    body = b"%x\r\n%s\r\n0\r\n" % (len(PHOTO), PHOTO)
+    assert status_of(sent(address, head + body, b"Content-Type: text/plain\r\nX: y\r\n\r\n")) == 200
+    assert status_of(sent(address, head + body, b"X: ", *(b"y" * 4096 for _ in range(200)))) == 0
+
+
+def test_headers_that_follow_a_body_are_not_taken_for_the_requests() -> None:
+    """uvicorn on httptools puts them into the list that the app was given, past whoever has looked at it."""
+
+    async def names(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        told = b" ".join(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": told})
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    with served(names) as address:
+        answer = sent(address, head + b"1\r\nx\r\n0\r\n", b"Authorization: Bearer other\r\n\r\n")
+    assert status_of(answer) == 200
+    assert b"authorization" not in answer
+
+
+def test_who_says_nothing_or_little_is_let_go(address: tuple[str, int]) -> None:
+    assert sent(address) == b""
+    answer = sent(address, PING)
+    assert status_of(answer) == 408
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_slow"
+
+
+def test_the_second_request_of_a_connection_is_not_waited_for_either(address: tuple[str, int]) -> None:
+    answers = sent(address, PING + b"\r\n", PING)
+    assert answers.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 408" in answers
+
+
+def test_a_slow_body_is_not_cut_off_with_the_headers_patience(address: tuple[str, int]) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(PHOTO)
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(head + PHOTO[:10])
+        threading.Event().wait(1.0)
+        connection.sendall(PHOTO[10:])
+        assert status_of(connection.recv(2**16)) == 200
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /ping\r\n\r\n",
+        b"GET /ping HTTP/9.9\r\n\r\n",
+        b"G@T /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        PING + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        PING + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        PING + b"Content-Length: +5\r\n\r\n",
+        PING + b"Content-Length: -1\r\n\r\n",
+        PING + b"Transfer-Encoding: xchunked\r\n\r\n",
+        PING + b"Transfer-Encoding: chunked, identity\r\n\r\n",
+        PING + b"Transfer-Encoding : chunked\r\n\r\n",
+        PING + b" folded: yes\r\n\r\n",
+        PING + b"X\x00: y\r\n\r\n",
+        PING + b"X: y\x00\r\n\r\n",
+        PING + b"Host: evil.example\r\n\r\n",
+        PING + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        PING + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+    ],
+)
+def test_what_two_servers_could_read_differently_is_answered_400(address: tuple[str, int], request_: bytes) -> None:
+    """Request smuggling starts where a proxy and the service disagree about where a request ends."""
+    answer = sent(address, request_)
+    assert status_of(answer) in (0, 400, 408, 421), answer[:200]
+    assert answer.count(b"HTTP/1.1 2") == 0, "nothing that came with it is answered"
+
+
+def test_a_bare_line_feed_does_not_hide_a_request(address: tuple[str, int]) -> None:
+    answers = sent(address, PING + b"X: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + PING + b"\r\n")
+    assert answers.count(b"HTTP/1.1 200") <= 1
+
+
+def test_requests_sent_in_one_go_are_answered_in_their_order(address: tuple[str, int]) -> None:
+    first = PING + b"X-Request-Id: first\r\n\r\n"
+    last = PING + b"X-Request-Id: last\r\nConnection: close\r\n\r\n"
+    answers = sent(address, first * 50 + last)
+    assert answers.count(b"HTTP/1.1 200") == 51
+    assert answers.rindex(b"x-request-id: first") < answers.index(b"x-request-id: last")
+
+
+def test_many_connections_that_say_nothing_leave_room_for_others(address: tuple[str, int]) -> None:
+    silent = [socket.create_connection(address, timeout=20) for _ in range(100)]
+    try:
+        assert status_of(sent(address, PING + b"Connection: close\r\n\r\n")) == 200
+        assert [connection.recv(1) for connection in silent] == [b""] * 100, "they are let go"
+    finally:
+        for connection in silent:
+            connection.close()
