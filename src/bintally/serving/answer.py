@@ -41,6 +41,8 @@ class CountAnswer(CountEstimate, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     bin: BinState | None = None
     degraded: tuple[str, ...] = ()
+    replayed: bool = False
+    """Whether it was given before, to the same Idempotency-Key; doors say so beside the JSON, which stays the same."""
 
     @classmethod
     def of(cls, estimate: CountEstimate, **more: Any) -> "CountAnswer":
@@ -50,6 +52,7 @@ class CountAnswer(CountEstimate, frozen=True, kw_only=True):
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists and scalars as `to_json` writes them; parts that the ledger adds only where there are any."""
         record: dict[str, Any] = msgspec.json.decode(CountEstimate.to_json(self))
+        del record["replayed"]
         for name in ("verdict", "bin", "degraded"):
             if not record[name]:
                 del record[name]

@@ -28,7 +28,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     `bin_id` is a bin's code in the ledger (of `site`; None: the only one). `idempotency_key` makes the same question,
     asked twice by the same `client`, one. `deadline` is a moment of `time.monotonic()` after which nobody waits for
-    the answer any more.
+    the answer any more. Photos of one request are called `ID.0`, `ID.1` ...: by what stands before the last dot,
+    requests take turns.
     """
 
     photo: bytes | None = None
@@ -45,6 +46,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     door: Door = "python"
     content_type: str = "application/octet-stream"  # of the body it came in, for the capture
     request_id: str = msgspec.field(default_factory=new_id)
+    inference_id: str | None = None  # the caller's own name for it (SageMaker), for the capture
+    custom_attributes: str | None = None  # what SageMaker's caller sent along, for the capture
     deadline: float | None = None
 
     @property
@@ -59,9 +62,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             RequestError: 504.
         """
         if self.left_s <= 0:
-            raise RequestError(
-                "The answer was wanted earlier than it could be given.",
-                status=504,
-                code="deadline_exceeded",
-                hint="Allow more time, or send fewer photos at once.",
-            )
+            raise too_late()
+
+
+def too_late() -> RequestError:
+    """The refusal of what nobody waits for any more."""
+    return RequestError(
+        "The answer was wanted earlier than it could be given.",
+        status=504,
+        code="deadline_exceeded",
+        hint="Allow more time, or send fewer photos at once.",
+    )

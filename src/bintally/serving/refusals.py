@@ -1,6 +1,31 @@
-"""The refusals that several doors share, in one wording."""
+"""The refusals that several doors share, in one wording and one shape."""
 
-from bintally.errors import RequestError
+import msgspec
+
+from bintally.errors import BintallyError, PhotoError, RequestError
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """What went wrong: a word for programs, a sentence, and the next step."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+def detail_of(error: BintallyError) -> tuple[int, ErrorDetail]:
+    """HTTP's status for an error, and what every door tells of it."""
+    if isinstance(error, RequestError):
+        return error.status, ErrorDetail(error.code, error.message, error.hint)
+    if isinstance(error, PhotoError):
+        return 400, ErrorDetail("bad_photo", error.message, error.hint)
+    return 500, ErrorDetail("internal", error.message, error.hint)
 
 
 def too_large(max_photo_bytes: int) -> RequestError:

@@ -6,7 +6,8 @@ Nothing here knows HTTP or MQTT. One event loop uses a service; what takes time 
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Protocol, Self
 
 import msgspec
@@ -16,8 +17,10 @@ from bintally.inventory.verdict import Verdict
 from bintally.records import CountEstimate
 from bintally.serving.answer import BinState, CountAnswer
 from bintally.serving.asked import Asked
+from bintally.serving.engine.engine import Engine
 from bintally.serving.models import Models
 from bintally.serving.photo_check import checked
+from bintally.serving.redaction import without_secrets
 from bintally.serving.refusals import overloaded, stopping
 
 
@@ -44,41 +47,60 @@ class Fetcher(Protocol):
 class Judge(Protocol):
     """What records and the ledger say (`serving.bins`)."""
 
-    async def judge(self, asked: Asked, photo: bytes, estimate: CountEstimate) -> Judged:
+    async def judge(self, asked: Asked, photo: bytes, estimate: CountEstimate, engine: Engine) -> Judged:
         """The verdict about the record that was given, or the state of a known bin after this photo is taken in.
+
+        `engine` is the one that made `estimate`.
 
         What it returns for a bin is durable: the photo is in the ledger, or waits on disk to be taken in (`degraded`
         then says so).
 
         Raises:
-            RequestError: 422 unknown bin or site, 409 the photo is known with another time or under another bin.
+            RequestError: 422 unknown bin or site, 409 the photo is known with another time or under another bin, 503
+                what it is told can't be made durable.
         """
+
+    def running(self, failures: dict[str, str]) -> AbstractAsyncContextManager[None]:
+        """Takes in what waits on disk meanwhile, tells in `failures` what does not work, ends its threads after."""
 
 
 class Answered(Protocol):
     """Answers to questions that are asked twice (`serving.idempotency`)."""
 
+    @property
+    def failure(self) -> str | None:
+        """Why answers can't be kept just now; None: they can, as far as is known."""
+
     async def once(self, asked: Asked, answer: Callable[[], Awaitable[CountAnswer]]) -> CountAnswer:
         """What was answered to the same key before, else `answer()`, which is kept. Refusals are not kept.
 
         Raises:
-            RequestError: 422 the key was used for another question, 409 the same is being answered now.
+            RequestError: 400 no key, 422 it was used for another question, 409 the same is being answered now.
         """
+
+    async def close(self) -> None:
+        """Ends its thread, after what is under way."""
 
 
 class Capture(Protocol):
     """What was asked and answered, kept on disk (`monitoring.capture`)."""
 
-    async def keep(self, asked: Asked, photo: bytes, answer: CountAnswer) -> None:
-        """Returns when it is durable, or not sampled.
+    async def keep(self, asked: Asked, photo: bytes, answer: CountAnswer) -> bool:
+        """Returns when it is durable (True), or not sampled (False).
 
         Raises:
             StorageError: the disk is full or gone.
         """
 
+    async def close(self) -> None:
+        """Ends its threads, after what is under way."""
+
 
 class Watcher(Protocol):
     """Who counts requests (`serving.operation.metrics`) and logs them."""
+
+    def spent(self, asked: Asked, part: str, seconds: float) -> None:
+        """A part ("fetch", "count", "judge", "capture") of answering a question took so long, and has just ended."""
 
     def answered(self, asked: Asked, answer: CountAnswer, seconds: float) -> None:
         """A question was answered."""
@@ -129,6 +151,7 @@ class CountingService:
             with self._admitted(len(asked.photo or b"")):
                 if asked.idempotency_key is not None and self.parts.answered is not None:
                     answer = await self.parts.answered.once(asked, lambda: self._answer(asked))
+                    self._tell("idempotency", self.parts.answered.failure)
                 else:
                     answer = await self._answer(asked)
         except BaseException as error:
@@ -143,16 +166,30 @@ class CountingService:
     async def _answer(self, asked: Asked) -> CountAnswer:
         asked.check_deadline()
         engine = self.models.get(asked.model)
-        photo = checked(await self._photo(asked), max_photo_bytes=self.max_photo_bytes)
-        estimate = await engine.count(asked, photo)
+        photo = await self.photo(asked)
+        with self._timed(asked, "count"):
+            estimate = await engine.count(asked, photo)
         judged = Judged()
         if asked.bin_id is not None or asked.recorded_count is not None:
-            judged = await self._judged(asked, photo, estimate)
-        named = msgspec.structs.replace(judged.estimate or estimate, path=asked.url, bin_image_id=asked.bin_image_id)
+            judged = await self._judged(asked, photo, estimate, engine)
+        named = msgspec.structs.replace(
+            judged.estimate or estimate,
+            path=None if asked.url is None else without_secrets(asked.url),
+            bin_image_id=asked.bin_image_id,
+        )
         answer = CountAnswer.of(
             named, request_id=asked.request_id, verdict=judged.verdict, bin=judged.bin, degraded=judged.degraded
         )
         return await self._captured(asked, photo, answer)
+
+    async def photo(self, asked: Asked) -> bytes:
+        """The photo that is asked about, fetched where it came as a URL.
+
+        Raises:
+            RequestError: 413 too large, 403 its URL may not be fetched, 400 it can't be.
+            PhotoError: not a photo, by its first bytes.
+        """
+        return checked(await self._photo(asked), max_photo_bytes=self.max_photo_bytes)
 
     async def _photo(self, asked: Asked) -> bytes:
         if asked.url is None:
@@ -164,9 +201,10 @@ class CountingService:
                 code="url_not_allowed",
                 hint="Send the photo itself, or start the service with --allow-url HOST.",
             )
-        return await self.parts.fetcher.fetch(asked.url, max_bytes=self.max_photo_bytes, deadline=asked.deadline)
+        with self._timed(asked, "fetch"):
+            return await self.parts.fetcher.fetch(asked.url, max_bytes=self.max_photo_bytes, deadline=asked.deadline)
 
-    async def _judged(self, asked: Asked, photo: bytes, estimate: CountEstimate) -> Judged:
+    async def _judged(self, asked: Asked, photo: bytes, estimate: CountEstimate, engine: Engine) -> Judged:
         if self.parts.judge is None:
             raise RequestError(
                 "This service judges no records and knows no bins.",
@@ -174,19 +212,38 @@ class CountingService:
                 code="no_ledger",
                 hint="Start it with --ledger PLACE, or leave bin_id and recorded_count out.",
             )
-        return await self.parts.judge.judge(asked, photo, estimate)
+        with self._timed(asked, "judge"):
+            return await self.parts.judge.judge(asked, photo, estimate, engine)
 
     async def _captured(self, asked: Asked, photo: bytes, answer: CountAnswer) -> CountAnswer:
         """A count that can't be captured is still a count: it says so, and so does health."""
         if self.parts.capture is None:
             return answer
         try:
-            await self.parts.capture.keep(asked, photo, answer)
+            with self._timed(asked, "capture"):
+                was_kept = await self.parts.capture.keep(asked, photo, answer)
         except BintallyError as error:
-            self.failures["capture"] = error.message
+            self._tell("capture", error.message)
             return msgspec.structs.replace(answer, degraded=(*answer.degraded, f"not captured: {error.message}"))
-        self.failures.pop("capture", None)
+        if was_kept:
+            self._tell("capture", None)
         return answer
+
+    @contextmanager
+    def _timed(self, asked: Asked, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            for watcher in self.parts.watchers:
+                watcher.spent(asked, part, seconds)
+
+    def _tell(self, part: str, failure: str | None) -> None:
+        if failure is None:
+            self.failures.pop(part, None)
+        else:
+            self.failures[part] = failure
 
     def _admitted(self, size: int) -> "_Admitted":
         if self.is_stopping:

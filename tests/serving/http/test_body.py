@@ -1,7 +1,6 @@
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 from bintally.errors import PhotoError, RequestError
 from bintally.serving.asked import JSON_TYPE
-from bintally.serving.http.body import PhotoRequest, media_type, parse, read_body
+from bintally.serving.http.body import MOST_RECORDED, PhotoRequest, media_type, most_bytes, parse, parse_photos
 from bintally.serving.photo_check import checked
 from tests.bundles import bin_photo
 
@@ -30,55 +29,29 @@ def test_other_content_types_are_refused_with_those_taken(sent: str) -> None:
     assert "image/jpeg" in refusal.value.hint
 
 
-class Upload:
-    """A body that comes in pieces and remembers how many were taken."""
-
-    def __init__(self, pieces: int, piece: bytes) -> None:
-        self.pieces = pieces
-        self.piece = piece
-        self.taken = 0
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for _ in range(self.pieces):
-            self.taken += 1
-            yield self.piece
-
-
-def body_of(upload: Upload, *, limit: int, kind: str = "image/png", claimed: str | None = None) -> bytes:
-    return asyncio.run(read_body(upload.chunks(), kind=kind, claimed=claimed, max_photo_bytes=limit))
-
-
-def test_a_body_of_exactly_the_limit_is_taken() -> None:
-    assert body_of(Upload(10, b"x" * 100), limit=1000) == b"x" * 1000
-
-
-def test_a_body_that_grows_too_large_is_given_up_while_it_streams() -> None:
-    upload = Upload(1000, b"x" * 100)
-    with pytest.raises(RequestError) as refusal:
-        body_of(upload, limit=1000)
-    assert refusal.value.status == 413
-    assert upload.taken == 11
-
-
-def test_a_body_that_says_it_is_too_large_is_not_read_at_all() -> None:
-    upload = Upload(1000, b"x" * 100)
-    with pytest.raises(RequestError) as refusal:
-        body_of(upload, limit=1000, claimed="100000")
-    assert refusal.value.status == 413
-    assert upload.taken == 0
-
-
 @given(st.integers(0, 5000))
 def test_json_has_room_for_the_largest_photo_in_base64(size: int) -> None:
     body = json.dumps({"image": base64.b64encode(b"x" * size).decode(), "counts": "1-5"}).encode()
-    assert body_of(Upload(1, body), limit=size, kind=JSON_TYPE) == body
+    assert len(body) <= most_bytes(JSON_TYPE, max_photo_bytes=size)
 
 
-@given(photo=st.binary(min_size=1), counts=st.none() | st.text(), bin_image_id=st.none() | st.text())
-def test_json_carries_a_photo_and_what_is_asked(photo: bytes, counts: str | None, bin_image_id: str | None) -> None:
-    wanted = {"image": base64.b64encode(photo).decode(), "counts": counts, "bin_image_id": bin_image_id}
-    asked = parse(JSON_TYPE, json.dumps(wanted).encode())
-    assert asked == PhotoRequest(image=photo, counts=counts, bin_image_id=bin_image_id)
+names = st.text(min_size=1, max_size=200).filter(lambda text: text.isprintable() and bool(text.strip()))
+
+
+@given(photo=st.binary(min_size=1), bin_id=st.none() | names, count=st.none() | st.integers(0, MOST_RECORDED))
+def test_json_carries_a_photo_and_what_is_asked(photo: bytes, bin_id: str | None, count: int | None) -> None:
+    wanted = {"image": base64.b64encode(photo).decode(), "bin_id": bin_id, "recorded_count": count}
+    request = parse(JSON_TYPE, json.dumps(wanted).encode())
+    assert request == PhotoRequest(image=photo, bin_id=bin_id, recorded_count=count)
+    asked = request.asked(client="robot-7")
+    assert (asked.photo, asked.bin_id, asked.recorded_count, asked.client) == (photo, bin_id, count, "robot-7")
+
+
+@given(bin_id=st.none() | names, count=st.none() | st.integers(0, MOST_RECORDED))
+def test_a_query_says_the_same_as_json(bin_id: str | None, count: int | None) -> None:
+    told = {"bin_id": bin_id, "recorded_count": count}
+    query = [(name, str(value)) for name, value in told.items() if value is not None]
+    assert parse("image/png", b"photo", query) == PhotoRequest(image=b"photo", bin_id=bin_id, recorded_count=count)
 
 
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode))
@@ -96,13 +69,26 @@ def test_no_json_body_breaks_the_parser(body: bytes) -> None:
         ({"image": "eA==", "bin_image_id": 1}, "bin_image_id"),
         ({"counts": "1-5"}, "either"),
         ({"image": "eA==", "url": "http://camera/1.jpg"}, "either"),
+        ({"image": "eA==", "recorded_count": -1}, "recorded_count"),
+        ({"image": "eA==", "recorded_count": 10**6 + 1}, "recorded_count"),
+        ({"image": "eA==", "recorded_count": 10**30}, "recorded_count"),
+        ({"image": "eA==", "recorded_count": True}, "recorded_count"),
+        ({"image": "eA==", "recorded_count": 3.0}, "recorded_count"),
+        ({"image": "eA==", "bin_id": " "}, "bin_id"),
+        ({"image": "eA==", "bin_id": "A" * 201}, "bin_id"),
+        ({"image": "eA==", "site": "a\0b"}, "site"),
+        ({"image": "eA==", "captured_at": "yesterday"}, "captured_at"),
+        ({"image": "eA==", "captured_at": "1969-12-31T23:59:59Z"}, "1969"),
+        ({"image": "eA==", "captured_at": "9999-12-31T23:59:59-10:00"}, "9999"),
+        ({"image": "eA==", "captured_at": "2999-01-01T00:00:00Z"}, "future"),
+        ({"url": "http://camera/" + "x" * 5000}, "characters"),
     ],
 )
 def test_json_that_says_too_little_or_too_much_is_refused(body: dict[str, object], says: str) -> None:
     with pytest.raises(RequestError, match=says) as refusal:
         parse(JSON_TYPE, json.dumps(body).encode()).asked()
     assert refusal.value.status == 422
-    assert '"image"' in refusal.value.hint
+    assert refusal.value.hint
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
@@ -115,3 +101,91 @@ def test_photos_are_known_by_their_first_bytes(image_format: str) -> None:
 def test_what_is_no_photo_or_of_a_rare_format_is_refused(photo: bytes) -> None:
     with pytest.raises(PhotoError):
         checked(photo, max_photo_bytes=10**6)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"url":"http://a/1","url":"http://b/2"}', "'url' more than once"),
+        (b'{"url":"http://a/1","\\u0075rl":"http://b/2"}', "'url' more than once"),
+        (b'{"url":"http://a/1","recorded_count":NaN}', "invalid"),
+        (b'{"url":"http://a/1","recorded_count":' + b"9" * 10_000 + b"}", "recorded_count"),
+        (b'{"url":"\\ud800"}', "can't be used"),
+        (b'{"url":"\xff"}', "utf-8"),
+        (b"\xef\xbb\xbf{}", "can't be used"),
+        (b"[" * 100_000, "object"),
+        (b'{"photo":' + b"[" * 100_000, "photo"),
+        (b"", "truncated"),
+        (b"null", "object"),
+    ],
+    ids=[
+        "twice",
+        "twice, escaped",
+        "NaN",
+        "huge",
+        "surrogate",
+        "no UTF-8",
+        "BOM",
+        "deep",
+        "deep below",
+        "empty",
+        "null",
+    ],
+)
+def test_json_that_readers_would_disagree_about_or_choke_on_is_refused(body: bytes, says: str) -> None:
+    with pytest.raises(RequestError, match=says) as refusal:
+        parse(JSON_TYPE, body).asked()
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ([("bin", "A-01")], "no field 'bin'"),
+        ([("image", "eA==")], "no field 'image'"),
+        ([("bin_id", "A"), ("bin_id", "B")], "more than once"),
+        ([("recorded_count", "three")], "recorded_count"),
+        ([("recorded_count", "")], "recorded_count"),
+        ([("captured_at", "now")], "captured_at"),
+    ],
+)
+def test_a_query_that_is_wrong_is_refused(query: list[tuple[str, str]], says: str) -> None:
+    with pytest.raises(RequestError, match=says) as refusal:
+        parse("image/png", b"photo", query)
+    assert refusal.value.status == 422
+
+
+def test_beside_json_nothing_is_said_in_the_query() -> None:
+    with pytest.raises(RequestError, match="query"):
+        parse(JSON_TYPE, b'{"url":"http://a/1"}', [("bin_id", "A")])
+
+
+def test_a_time_without_an_offset_is_in_utc_and_a_fast_clock_is_forgiven() -> None:
+    told = PhotoRequest(image=b"x", captured_at=datetime(2026, 1, 31, 12, 0)).asked()
+    assert told.captured_at == datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+    ahead = datetime.now(UTC) + timedelta(hours=14)
+    assert PhotoRequest(image=b"x", captured_at=ahead).asked().captured_at == ahead
+
+
+def test_in_a_batch_a_photo_that_is_wrong_spoils_no_other() -> None:
+    body = b'{"photos":[{"url":"http://a/1"},{"url":3},{"url":"http://a/3","url":"x"},7,{"image":"eA=="}]}'
+    photos = parse_photos(body, 5)
+    assert isinstance(photos, list)
+    assert [type(each) for each in photos] == [PhotoRequest, RequestError, RequestError, RequestError, PhotoRequest]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"photos":[]}', 422),
+        (b'{"photos":[{},{},{}]}', 413),
+        (b'{"photos":[{}],"url":"http://a/1"}', 422),
+        (b'{"photos":[{}],"photos":[{}]}', 422),
+        (b'{"photos":[' + b"[" * 100_000, 422),
+        (b'{"photos":{}}', 422),
+    ],
+)
+def test_a_batch_that_is_none_or_too_large_is_refused(body: bytes, status: int) -> None:
+    with pytest.raises(RequestError) as refusal:
+        parse_photos(body, 2)
+    assert refusal.value.status == status

@@ -1,6 +1,7 @@
 """The page in a real Chromium, used as a person uses it: mouse, keyboard, drop, phone."""
 
 import base64
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ from PIL import Image
 
 from bintally.records import CountEstimate
 from tests.bundles import bin_photo, no_bin_pixels
+from tests.conftest import run_cli
 from tests.serving.conftest import running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which `make test` installs")
@@ -149,6 +151,8 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Choose a photo")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.get_by_label("What the record says")).to_be_focused()
+    page.keyboard.press("Tab")
     expect(page.locator("#strip button").first).to_be_focused()
     page.keyboard.press("Enter")
     answered(page, "counted")
@@ -157,7 +161,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
 
 def test_the_answer_to_an_older_photo_never_replaces_the_newest(page: Page) -> None:
     held: list[Route] = []
-    page.route("**/invocations", lambda route: route.continue_() if held else held.append(route))
+    page.route("**/v1/counts*", lambda route: route.continue_() if held else held.append(route))
     choose(page, "older.png", bin_photo(1))
     expect(page.locator("#sure")).to_have_text("Counting")
     expect(page.locator("#name")).to_have_text("older.png")
@@ -180,7 +184,65 @@ def test_on_a_phone_nothing_is_cut_off_and_the_answer_comes_into_view(page: Page
 
 
 def test_a_service_that_went_away_is_told(page: Page) -> None:
-    page.route("**/invocations", lambda route: route.abort())
+    page.route("**/v1/counts*", lambda route: route.abort())
     choose(page, "bin.png", bin_photo(3))
     answered(page, "failed")
     expect(page.locator("#failure-message")).to_have_text("The service does not answer.")
+
+
+def test_what_the_record_says_is_judged(page: Page) -> None:
+    choose(page, "bin.png", bin_photo(3))
+    answered(page, "counted")
+    expect(page.locator("#verdict")).to_be_hidden()
+    page.get_by_label("What the record says").fill("5")
+    page.keyboard.press("Tab")
+    expect(page.locator("#verdict")).to_be_visible()
+    expect(page.locator("#outcome-words")).to_contain_text("It says 5")
+    expect(page.locator("#reasons li").first).not_to_be_empty()
+    page.get_by_label("What the record says").fill("")
+    page.keyboard.press("Tab")
+    expect(page.locator("#verdict")).to_be_hidden()
+    answered(page, "counted")
+
+
+def test_where_the_model_looks_is_painted_over_the_photo_and_taken_away_again(page: Page) -> None:
+    choose(page, "bin.png", bin_photo(3))
+    answered(page, "counted")
+    plain = page.locator("#photo").get_attribute("src")
+    look = page.get_by_role("button", name="Where does it look?")
+    look.click()
+    expect(look).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#looks")).to_contain_text("Orange")
+    assert page.locator("#photo").get_attribute("src") != plain
+    assert page.evaluate("document.getElementById('photo').decode().then(() => photo.naturalWidth)") == 80
+    look.click()
+    expect(look).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#looks")).to_be_hidden()
+
+
+def test_a_service_with_keys_asks_for_one_and_goes_on_with_it(
+    browser: Browser, bundle: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys.json"
+    made = run_cli("keys", "create", "page", "--scope", "count,read", "--json", "--keys", keys)
+    assert made.returncode == 0, made.stderr
+    key = json.loads(made.stdout)["key"]
+    monkeypatch.setenv("BINTALLY_SERVE_KEYS", str(keys))
+    monkeypatch.setenv("BINTALLY_SERVE_REQUIRE_KEYS", "always")
+    with running(bundle, "--samples", samples) as (url, _):
+        page = browser.new_page()
+        page.goto(url)
+        expect(page.locator("#locked")).to_be_visible()
+        expect(page.locator("#samples")).to_be_hidden()
+        page.get_by_label("API key").fill("btk_wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#locked")).to_be_visible()
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#locked")).to_be_hidden()
+        page.locator("#strip button").first.click()
+        answered(page, "counted")
+        assert (
+            page.evaluate("document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)") == "{}{}"
+        )
+        page.close()

@@ -1,10 +1,11 @@
 """The page for people, the samples it offers, and what it tells of the model."""
 
 import secrets
-from typing import Self
+from typing import Any, Final, Self
 
 import msgspec
-from fastapi import FastAPI
+from anyio import to_thread
+from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 
 from bintally.bundle import Card, SplitMetrics
@@ -15,6 +16,8 @@ from bintally.serving.http import openapi
 from bintally.serving.http.errors import answer
 from bintally.serving.http.house import House
 from bintally.serving.http.samples import Sample, Samples
+
+TAG: Final = "Page"
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
@@ -37,38 +40,62 @@ class ModelSummary(msgspec.Struct, frozen=True):
         return cls(counts=card.count_keys, **fields)
 
 
-def add(app: FastAPI, house: House, samples: Samples) -> None:
-    """Adds the endpoints."""
+RECORDS: Final = (ModelSummary, Sample)
 
-    async def model() -> Response:
+
+def add(app: openapi.App, house: House, samples: Samples) -> None:
+    """Adds the endpoints."""
+    _add_told(app, house, samples)
+
+    async def page(_: Request) -> Response:
+        """The page for people."""
+        card, config = house.service.models.default.card, house.config
+        return _html(
+            "serve.html",
+            card=card,
+            max_bytes=config.max_photo_bytes,
+            types=PHOTO_TYPES,
+            knows_bins=config.ledger is not None,
+        )
+
+    async def documents(_: Request) -> Response:
+        """The API for people."""
+        return _html("api.html", api=app.openapi(), groups=openapi.by_tag(app.openapi()))
+
+    app.add_route("/", page, include_in_schema=False)
+    app.add_route("/docs", documents, include_in_schema=False)
+
+
+def _add_told(app: openapi.App, house: House, samples: Samples) -> None:
+    async def model(_: Request) -> Response:
         """Which model counts, how good it is, and its licence."""
         return answer(ModelSummary.of(house.service.models.default.card))
 
-    def listed() -> Response:
+    async def listed(_: Request) -> Response:
         """The sample photos that the page offers."""
-        return answer(samples.all())
+        return answer(await to_thread.run_sync(samples.all))
 
-    def sample(name: str) -> Response:
+    async def sample(request: Request) -> Response:
         """One sample photo."""
-        found = samples.photo(name)
+        name = request.path_params["name"]
+        found = await to_thread.run_sync(samples.photo, name)
         if found is None:
             message = f"There is no sample {name!r}."
             raise RequestError(message, status=404, code="not_found", hint="GET /samples lists them.")
         return Response(found[0], media_type=found[1], headers={"Cache-Control": "max-age=3600"})
 
-    def page() -> HTMLResponse:
-        """The page for people."""
-        nonce = secrets.token_urlsafe(16)
-        card = house.service.models.default.card
-        html = render("serve.html", card=card, max_bytes=house.config.max_photo_bytes, types=PHOTO_TYPES, nonce=nonce)
-        policy = (
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src 'self' blob: data:; "
-            "connect-src 'self'; base-uri 'none'; form-action 'none'"
-        )
-        return HTMLResponse(html, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
-
     several = {"type": "array", "items": openapi.ref(Sample)}
-    for path, endpoint, schema in (("/model", model, openapi.ref(ModelSummary)), ("/samples", listed, several)):
-        app.add_api_route(path, endpoint, response_model=None, responses=openapi.json_of(200, schema), tags=["page"])
-    app.add_api_route("/samples/{name}", sample, response_model=None, responses=openapi.photo_answer(), tags=["page"])
-    app.add_api_route("/", page, include_in_schema=False)
+    app.answer("GET", "/model", model, tag=TAG, responses=openapi.json_of(200, openapi.ref(ModelSummary)))
+    app.answer("GET", "/samples", listed, tag=TAG, responses=openapi.json_of(200, several))
+    app.answer("GET", "/samples/{name}", sample, tag=TAG, responses=openapi.photo_answer())
+
+
+def _html(template: str, **context: Any) -> Response:
+    """A page of ours, which loads nothing from elsewhere and runs no script but its own."""
+    nonce = secrets.token_urlsafe(16)
+    policy = (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return HTMLResponse(render(template, nonce=nonce, **context), headers=headers)
