@@ -1,5 +1,5 @@
 # Everything happens in .venv; outside the checkout: the rendered sample (~/.cache/bintally) and, for the
-# browser tests, Debian's Chromium.
+# browser tests, Debian's Chromium; for the MQTT tests, its Mosquitto.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -62,3 +62,6 @@ install-dev: $(VENV)/installed-dev
 	@command -v chromium >/dev/null || { echo "Installing Debian's Chromium for the browser tests"; \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "chromium can't be installed here: the browser tests will say that they were skipped"; }
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { echo "Installing Debian's Mosquitto for the MQTT tests"; \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq mosquitto >/dev/null; } \
+	  || echo "mosquitto can't be installed here: the MQTT tests will say that they were skipped"; }

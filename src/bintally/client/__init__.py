@@ -1,1 +1,1 @@
-"""A typed client of the service, sync and async."""
+"""A typed client of the service, sync and async: retries included, and no retry counts a photo twice."""

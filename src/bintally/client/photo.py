@@ -1,0 +1,47 @@
+"""What callers have for a photo -> the bytes that are sent."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from bintally.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Photo: TypeAlias = "Path | str | bytes | Image"
+"""A photo's path, its file's bytes, or an image of Pillow's."""
+
+
+def bytes_of(photo: Photo) -> bytes:
+    """The bytes to send; an image is sent as PNG, so that nothing is lost.
+
+    Raises:
+        UsageError: it is none of `Photo`.
+        PhotoError: there is no such file, or it can't be read.
+    """
+    if isinstance(photo, (bytes, bytearray, memoryview)):
+        return bytes(photo)
+    if isinstance(photo, str) and photo.startswith(("http://", "https://")):
+        raise UsageError("A URL is no path.", hint="Have it counted with count_url, or fetch it first.")
+    if isinstance(photo, (str, Path)):
+        from bintally.photos import read_photo  # Pillow is not needed for bytes
+
+        return read_photo(Path(photo))
+    if hasattr(photo, "save") and hasattr(photo, "mode"):
+        return _png(photo)
+    raise UsageError(f"A {type(photo).__name__} is no photo.", hint="Give a path, a file's bytes or a Pillow image.")
+
+
+def media_type_of(photo: bytes) -> str:
+    """By its first bytes; what is no photo is called a JPEG, and the service says what is wrong with it."""
+    if photo.startswith(b"\x89PNG"):
+        return "image/png"
+    return "image/webp" if photo[:4] == b"RIFF" and photo[8:12] == b"WEBP" else "image/jpeg"
+
+
+def _png(image: "Image") -> bytes:
+    buffer = io.BytesIO()
+    taken = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    taken.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
