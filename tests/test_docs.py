@@ -23,7 +23,7 @@ def test_nothing_is_left_to_fill_in(page: Path) -> None:
     assert re.findall(r"\b(?:TODO|TBD|RESULT_\w+|[A-Z]+_(?:TABLE|LINE|ACC))\b", page.read_text()) == []
 
 
-GROUPS = ("pipeline", "policy", "ledger", "audit", "review")
+GROUPS = ("pipeline", "policy", "ledger", "audit", "review", "keys")
 """Verbs with verbs of their own."""
 
 

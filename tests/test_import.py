@@ -87,3 +87,9 @@ def test_every_folder_of_the_source_is_a_package_with_a_sentence() -> None:
         assert docstring, f"{package.relative_to(SOURCE.parent)} says nothing about itself"
     assert find_spec("bintally") is not None
     assert Path(str(bintally.__file__)).is_relative_to(SOURCE)
+
+
+def test_onnx_runtime_tells_nobody_what_it_does() -> None:
+    code = "import os, bintally.counting.network; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"

@@ -13,8 +13,9 @@ from bintally.database import audit
 from bintally.database.engine import Database
 from bintally.database.migrate import config
 from bintally.inventory import schema
+from bintally.registry import schema as registry
 
-TABLES = (audit.AuditLine, schema.Bin)  # naming one of a file is what makes its tables known
+TABLES = (audit.AuditLine, schema.Bin, registry.Model)  # naming one of a file is what makes its tables known
 
 if __name__ == "__main__":
     number, message = sys.argv[1:]

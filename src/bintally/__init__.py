@@ -6,10 +6,13 @@
 Names load when first used, so that `import bintally` costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bintally.client.async_client import AsyncClient as AsyncClient
+    from bintally.client.client import Client as Client
     from bintally.counting.batch import count as count
     from bintally.counting.compare import compare as compare
     from bintally.counting.counter import Counter as Counter
@@ -39,9 +42,15 @@ if TYPE_CHECKING:
     from bintally.training.tune.run import tune as tune
     from bintally.training.tune.search import search as search
 
+# ONNX Runtime (from 1.29 on) would tell its maker about models and machine, over the network, from its import on:
+# https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncClient": "client.async_client",
+    "Client": "client.client",
     "CountEstimate": "records",
     "Counter": "counting.counter",
     "History": "counting.following",

@@ -13,6 +13,9 @@ from bintally.serving.models import Models
 from bintally.serving.service import CountingService
 from bintally.serving.settings import ServeConfig
 
+URL = "http://127.0.0.1:8080"
+"""Without keys, a service is asked by a loopback name only (`serving.http.guards.browsers`)."""
+
 
 def service_of(counter: Counter, **settings: Any) -> CountingService:
     """A service that counts with `counter`, which its bundle is loaded from only once."""
@@ -25,5 +28,5 @@ def client_of(counter: Counter, **settings: Any) -> Iterator[TestClient]:
     """A client of the whole app around such a service, started and ended like a real one."""
     config = ServeConfig.of({"bundle": counter.bundle.folder, "threads": 1, **settings})
     service = service_of(counter, **settings)
-    with TestClient(create_app(service, config, lifespan=lambda _: running(service))) as client:
+    with TestClient(create_app(service, config, lifespan=lambda _: running(service)), base_url=URL) as client:
         yield client

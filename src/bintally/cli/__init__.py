@@ -20,6 +20,7 @@ from bintally.cli import (
     export,
     fetch,
     follow,
+    keys,
     kpi,
     ledger,
     pipeline,
@@ -73,6 +74,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
+app.add_typer(keys.app, name="keys")
 
 
 STOPPED = 130

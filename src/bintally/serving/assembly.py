@@ -1,12 +1,18 @@
 """A service made of its settings: the one place where parts are chosen and put together."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from bintally.counting.counter import Counter
-from bintally.serving.engine.engine import AT_ONCE, Engine, PlainEngine
-from bintally.serving.fetching.fetcher import HostFetcher
+from bintally.serving.bins.judge import BinJudge
+from bintally.serving.capturing import SampledCapture
+from bintally.serving.engine.batching import BatchingEngine
+from bintally.serving.engine.engine import Engine
+from bintally.serving.fetching.fetcher import fetcher_of
+from bintally.serving.idempotency.once import KeptAnswers
 from bintally.serving.models import Models
+from bintally.serving.mqtt import broker
+from bintally.serving.operation.watchers import watchers
 from bintally.serving.service import CountingService, Parts
 from bintally.serving.settings import ServeConfig
 
@@ -16,11 +22,20 @@ def build(config: ServeConfig, models: Models | None = None) -> CountingService:
 
     Raises:
         BundleError: no usable model.
-        UsageError: settings that make no sense together.
+        UsageError: settings that make no sense together, or a ledger that is none.
+        MissingExtraError: a part that is asked for is not installed.
     """
+    broker.check(config)
+    models = models or Models(config.bundle, lambda counter: make_engine(counter, config), threads=config.threads)
     return CountingService(
-        models or Models(config.bundle, lambda counter: make_engine(counter, config), threads=config.threads),
-        Parts(fetcher=HostFetcher(config.allow_url) if config.allow_url else None),
+        models,
+        Parts(
+            fetcher=fetcher_of(config),
+            judge=BinJudge.of(config, models),
+            answered=KeptAnswers.of(config),
+            capture=SampledCapture.of(config),
+            watchers=watchers(),
+        ),
         max_photo_bytes=config.max_photo_bytes,
         max_waiting=config.max_waiting,
         max_waiting_bytes=config.max_waiting_mb * 2**20,
@@ -29,14 +44,37 @@ def build(config: ServeConfig, models: Models | None = None) -> CountingService:
 
 def make_engine(counter: Counter, config: ServeConfig) -> Engine:
     """What counts with `counter`, as `config` wants it."""
-    return PlainEngine(counter, at_once=config.threads or AT_ONCE)
+    return BatchingEngine(
+        counter,
+        threads=config.threads,
+        max_batch=config.max_batch,
+        max_waiting=config.max_waiting,
+        max_pixels=config.max_megapixels * 10**6,
+    )
 
 
 @asynccontextmanager
-async def running(service: CountingService) -> AsyncIterator[None]:
-    """What runs beside requests, in the event loop that answers them: started here, ended here."""
+async def running(service: CountingService, config: ServeConfig | None = None) -> AsyncIterator[None]:
+    """What runs beside requests, in the event loop that answers them: started here, ended here.
+
+    With `config`, its MQTT door is opened, too.
+    """
+    judge = service.parts.judge
     try:
-        yield
+        async with (
+            nullcontext() if judge is None else judge.running(service.failures),
+            nullcontext() if config is None or config.mqtt is None else _mqtt_door(service, config),
+        ):
+            yield
     finally:
         service.is_stopping = True
         await service.models.close()
+        for part in (service.parts.answered, service.parts.capture):
+            if part is not None:
+                await part.close()
+
+
+def _mqtt_door(service: CountingService, config: ServeConfig) -> AbstractAsyncContextManager[None]:
+    from bintally.serving.mqtt.door import open_door  # paho is an extra
+
+    return open_door(service, config)

@@ -12,9 +12,10 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field
 
 from bintally.config import Config
+from bintally.serving.environment import sagemaker, told, variable_of
 from bintally.settings import state_folder
 
-PREFIX: Final = "BINTALLY_SERVE_"
+_NAME: Final = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"  # what SageMaker takes; it is a folder's name, too
 
 
 class ServeConfig(Config):
@@ -25,7 +26,7 @@ class ServeConfig(Config):
     models: Path | None = Field(
         default=None, description="Folder whose subfolders are models that may be loaded by name (/models)."
     )
-    threads: int = Field(default=0, ge=0, le=1024, description="Cores for counting; 0: all this process may use.")
+    threads: int = Field(default=0, ge=0, le=1024, description="Cores each worker counts with; 0: all, shared out.")
     max_batch: int = Field(default=0, ge=0, le=16, description="Photos in one inference; 0: as many as pays.")
 
     # The door.
@@ -39,7 +40,7 @@ class ServeConfig(Config):
 
     # Limits.
     max_photo_mb: int = Field(default=20, ge=1, le=200, description="Largest photo taken, in MB.")
-    max_megapixels: int = Field(default=50, ge=1, le=200, description="Most pixels a photo may claim, in millions.")
+    max_megapixels: int = Field(default=50, ge=1, le=50, description="Most pixels a photo may claim, in millions.")
     max_photos: int = Field(default=64, ge=1, le=1024, description="Most photos in one request.")
     max_waiting: int = Field(default=64, ge=1, le=10_000, description="Photos that may wait; one more is answered 503.")
     max_waiting_mb: int = Field(default=256, ge=1, le=65_536, description="Bytes of requests under way, in MB.")
@@ -57,6 +58,12 @@ class ServeConfig(Config):
     burst: int = Field(
         default=0, ge=0, description="Photos a key may send at once above its rate; 0: as many as in 10 seconds."
     )
+    allow_host: tuple[str, ...] = Field(
+        default=(),
+        description="Names that requests may call the service by (default: any; without keys on loopback, its names).",
+    )
+    tls_cert: Path | None = Field(default=None, description="Certificate (PEM, with its chain) to serve https with.")
+    tls_key: Path | None = Field(default=None, description="The certificate's private key (PEM).")
     allow_url: tuple[str, ...] = Field(default=(), description="Hosts that photos may be fetched from by URL.")
     allow_private_url: bool = Field(
         default=False, description="Whether those hosts may have private addresses (cameras on the site's network)."
@@ -76,6 +83,9 @@ class ServeConfig(Config):
     policy: Path | None = Field(default=None, description="Policy file that records are judged by.")
     follow: Path | None = Field(default=None, description="TOML file with a section [follow]: what bins are like.")
     photos: Path | None = Field(default=None, description="Folder of the ledger's photos (default: beside its file).")
+    spool_mb: int = Field(
+        default=1024, ge=1, description="Photos of bins that wait on disk while the ledger is away, in MB; then 503."
+    )
 
     # MQTT.
     mqtt: str | None = Field(
@@ -88,8 +98,8 @@ class ServeConfig(Config):
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="JSON lines, or text; auto: text on a terminal."
     )
-    variant: str = Field(default="AllTraffic", min_length=1, description="Variant's name in captures and metrics.")
-    endpoint: str = Field(default="bintally", min_length=1, description="Endpoint's name in captures and metrics.")
+    variant: str = Field(default="AllTraffic", pattern=_NAME, description="Variant's name in captures.")
+    endpoint: str = Field(default="bintally", pattern=_NAME, description="Endpoint's name in captures.")
 
     @classmethod
     def from_environment(cls, values: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Self:
@@ -97,23 +107,24 @@ class ServeConfig(Config):
 
         Raises:
             ConfigError: an unknown BINTALLY_SERVE_ variable or a value out of range; it names the variable.
+            UsageError: what a SageMaker endpoint unpacked is no bundle.
         """
-        told = {
-            name.removeprefix(PREFIX).lower(): text
-            for name, text in (os.environ if environment is None else environment).items()
-            if name.startswith(PREFIX) and text != ""
-        }
-        parsed: dict[str, Any] = {
-            name: tuple(part.strip() for part in text.split(",")) if name == "allow_url" else text
-            for name, text in told.items()
-        }
-        cls.of(parsed, where="The environment (BINTALLY_SERVE_...)")  # so that errors name their origin
-        return cls.of({**parsed, **values})
+        variables = os.environ if environment is None else environment
+        found = told(variables, cls.model_fields)
+        for name, value in found.items():
+            cls.of({name: value}, where=f"${variable_of(name)}")
+        config = cls.of({**found, **values})
+        return cls.of({**sagemaker(variables), **found, **values}) if config.sagemaker else config
 
     @property
     def max_photo_bytes(self) -> int:
         """Largest photo taken."""
         return self.max_photo_mb * 2**20
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the API keys are."""
+        return self.keys or self.state_folder / "keys.json"
 
     @property
     def state_folder(self) -> Path:

@@ -1,1 +1,1 @@
-"""What an operator sees of the service: health, metrics, logs, traces."""
+"""What an operator sees of the service, and does to it: health, metrics, logs, traces, a check before the start."""

@@ -1,0 +1,114 @@
+"""One of several processes that serve: what it says to its parent, and how it obeys (`serving.workers`)."""
+
+import asyncio
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from bintally.errors import BintallyError
+from bintally.serving.listening import Serving
+from bintally.serving.operation.logs import logging_to_stderr
+from bintally.serving.settings import ServeConfig
+
+if TYPE_CHECKING:
+    from bintally.serving.http_server import HttpServer
+    from bintally.serving.operation.reloading import Reloading
+    from bintally.serving.service import CountingService
+
+BEAT_S: Final = 1.0
+_log: Final = logging.getLogger(__name__)
+
+STOP: Final = "stop"  # from the parent: end in good order
+RELOAD: Final = "reload"  # from the parent: take the model anew; to it: have the others do so
+BEAT: Final = "beat"  # to the parent: I live
+
+
+class Ready(NamedTuple):
+    """To the parent: I answer."""
+
+    serving: Serving
+
+
+class Failed(NamedTuple):
+    """To the parent: I can't start, and why."""
+
+    kind: type[BintallyError]
+    message: str
+    hint: str
+
+
+def run_worker(listener: socket.socket, config: ServeConfig, pipe: Connection, metrics: Path) -> None:
+    """A worker's whole life, in its process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it, too; its parent tells it what to do
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)  # before prometheus_client is imported
+    link = Link(pipe)
+    with logging_to_stderr(level=config.log_level, form=config.log_format):
+        try:
+            from bintally.serving.http_server import serve_on
+
+            serve_on(listener, config, on_ready=lambda serving: link.say(Ready(serving)), beside=link.beside)
+        except BintallyError as error:
+            link.say(Failed(type(error), error.message, error.hint))
+            raise SystemExit(error.exit_code) from None
+        except Exception:
+            _log.exception("The worker failed.")
+            raise SystemExit(1) from None
+
+
+class Link:
+    """A worker's side of the pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._one = threading.Lock()
+
+    def say(self, word: Any) -> None:
+        """Tells the parent, unless it is gone, or halted and reads nothing: its workers go on."""
+        with self._one, suppress(OSError):
+            _, can_write, _ = select.select([], [self._pipe], [], 0)
+            if can_write:
+                self._pipe.send(word)
+
+    @asynccontextmanager
+    async def beside(
+        self, server: "HttpServer", service: "CountingService", reloading: "Reloading"
+    ) -> AsyncIterator[None]:
+        """Obeys the parent, and tells it once a second that this worker lives."""
+        loop = asyncio.get_running_loop()
+        reloading.tell_others = lambda: self.say(RELOAD)
+        loop.add_reader(self._pipe.fileno(), self._obey, server)
+        beating = asyncio.create_task(self._beat(service))
+        try:
+            yield
+        finally:
+            beating.cancel()
+            loop.remove_reader(self._pipe.fileno())
+
+    def _obey(self, server: "HttpServer") -> None:
+        try:
+            word = self._pipe.recv()
+        except (EOFError, OSError):  # the parent is gone
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            word = STOP
+        if word == STOP:
+            server.stop()
+        elif word == RELOAD:
+            server.on_hangup()
+
+    async def _beat(self, service: "CountingService") -> None:
+        from bintally.serving.operation.metrics import metrics_of
+
+        metrics = metrics_of(service)
+        while True:
+            self.say(BEAT)
+            if metrics is not None:
+                metrics.look(service)
+            await asyncio.sleep(BEAT_S)
