@@ -23,8 +23,11 @@ def test_nothing_is_left_to_fill_in(page: Path) -> None:
     assert re.findall(r"\b(?:TODO|TBD|RESULT_\w+|[A-Z]+_(?:TABLE|LINE|ACC))\b", page.read_text()) == []
 
 
-GROUPS = ("pipeline", "policy", "ledger", "audit", "review", "keys")
-"""Verbs with verbs of their own."""
+GROUPS = (
+    ("models", "shadow"),
+    *((name,) for name in ("pipeline", "policy", "ledger", "audit", "review", "keys", "models")),
+)
+"""Verbs with verbs of their own, the longest first."""
 
 
 def _commands() -> list[tuple[str, ...]]:
@@ -34,7 +37,9 @@ def _commands() -> list[tuple[str, ...]]:
         for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
             for line in re.findall(r"^\$ (?:\.venv/bin/)?bintally (.*)$", block, re.MULTILINE):
                 words = line.split("#")[0].split()
-                verb = " ".join(words[: 2 if words[0] in GROUPS and len(words) > 1 and words[1][0] != "-" else 1])
+                deep = next((each for each in GROUPS if words[: len(each)] == list(each)), ())
+                named = [word for word in words[: len(deep) + 1] if word[0] != "-"]
+                verb = " ".join(named)
                 found.add((verb, *sorted(word for word in words if word.startswith("--"))))
     return sorted(found)
 

@@ -2,6 +2,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,14 @@ def test_each_format_becomes_rgb_of_its_full_size(kind: str) -> None:
 def test_each_mode_becomes_rgb(mode: str) -> None:
     grey_first = PHOTO.convert("L") if mode == "I;16" else PHOTO
     assert open_image(encoded(grey_first.convert(mode), "PNG")).mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_photo_of_16_bits_is_as_bright_as_it_was(kind: str) -> None:
+    """Pillow cuts off all above 255: such photos once came out white, and were counted as full bins."""
+    grey_hw = np.asarray(PHOTO.convert("L"))
+    image = open_image(encoded(Image.fromarray(grey_hw.astype(np.uint16) * 257), kind))
+    assert np.array_equal(np.asarray(image)[..., 0], grey_hw)
 
 
 def test_no_bytes_are_called_empty() -> None:

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+
 sys.path.insert(0, str(Path(__file__).parents[2]))  # this folder's modules, where it is run as a file
 
 from benchmarks.serving.measure import Asked, Measured, limits, measure
@@ -61,7 +63,7 @@ def main() -> None:
     print("", table(rounds), "", *[f"- {goal}" for goal in told], "", price, sep="\n")
     if asked.save:
         figures = [{"limits": limit, "systems": measured} for limit, measured in rounds]
-        write_json(RESULT, _plain({**about, "rounds": figures, "goals": told, "cost": price}))
+        write_json(RESULT, msgspec.to_builtins({**about, "rounds": figures, "goals": told, "cost": price}))
         plot(rounds, PLOT)
 
 
@@ -120,12 +122,6 @@ def _about(asked: argparse.Namespace, photos: int) -> dict[str, object]:
         "photos": photos,
         "load_average": round(os.getloadavg()[0], 1),
     }
-
-
-def _plain(value: object) -> object:
-    import msgspec
-
-    return msgspec.to_builtins(value)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bintally.inventory.policy.fit import fit_policy as fit_policy
     from bintally.inventory.policy.show import show_policy as show_policy
     from bintally.inventory.reconcile.run import reconcile as reconcile
-    from bintally.pipeline import run_pipeline as run_pipeline
+    from bintally.pipeline.run import run_pipeline as run_pipeline
     from bintally.records import CountEstimate as CountEstimate
     from bintally.serving.server import serve as serve
     from bintally.training.diagnose.before.run import diagnose as diagnose
@@ -70,7 +70,7 @@ _HOMES = {
     "kpi": "inventory.kpi.run",
     "reconcile": "inventory.reconcile.run",
     "report": "training.run_report",
-    "run_pipeline": "pipeline",
+    "run_pipeline": "pipeline.run",
     "search": "training.tune.search",
     "serve": "serving.server",
     "show_policy": "inventory.policy.show",

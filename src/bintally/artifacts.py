@@ -142,26 +142,40 @@ def one_at_a_time(target: Path) -> Iterator[None]:
         return
     import fcntl
 
-    lock = target.with_name(f".{target.name}.lock")
-    with storage_errors(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("wb")
+    path = target.with_name(f".{target.name}.lock")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("wb")
         fcntl.flock(file, fcntl.LOCK_EX)
-        while not _is_at(lock, file):  # whoever had it before has tidied it away
+        while not is_at(path, file):  # whoever had it before has tidied it away
             file.close()
-            file = lock.open("wb")
+            file = path.open("wb")
             fcntl.flock(file, fcntl.LOCK_EX)
     with file:
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
-def _is_at(path: Path, file: IO[bytes]) -> bool:
+def lock(file: IO[bytes]) -> bool:
+    """Takes the lock on an open file, which goes with it; False: another process has it."""
+    if sys.platform == "win32":  # no flock there; one process writes, and nobody tidies up behind its back
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether `path` still is the open `file`: nobody has removed it between opening and locking."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -180,12 +194,22 @@ def code_fingerprint(places: Iterable[str]) -> str:
     """SHA-256 over the sources of `places` (files or wings of this package): a stage's code version."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
-    for place in places:
-        path = root / place
-        for source in sorted(p for p in path.rglob("*") if p.suffix in _CODE) if path.is_dir() else [path]:
-            digest.update(source.relative_to(root).as_posix().encode())
-            digest.update(source.read_bytes())
+    for source in _sources(places):
+        digest.update(source.relative_to(root).as_posix().encode())
+        digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def code_files(places: Iterable[str]) -> dict[str, str]:
+    """SHA-256 by name of each source that `code_fingerprint` goes over: says which one changed."""
+    root = Path(__file__).parent
+    return {source.relative_to(root).as_posix(): sha256_of(source) for source in _sources(places)}
+
+
+def _sources(places: Iterable[str]) -> Iterator[Path]:
+    for place in places:
+        path = Path(__file__).parent / place
+        yield from sorted(p for p in path.rglob("*") if p.suffix in _CODE) if path.is_dir() else [path]
 
 
 def write_provenance(
@@ -196,8 +220,12 @@ def write_provenance(
     settings: Mapping[str, Any],
     code: str,
     outputs: Iterable[Path],
+    code_files: Mapping[str, str] | None = None,
 ) -> None:
-    """Records what made the files `outputs` of `folder`: written last, so its presence means the stage finished."""
+    """Records what made the files `outputs` of `folder`: written last, so its presence means the stage finished.
+
+    `code_files`: what `code` is the fingerprint of, for whoever asks later what has changed.
+    """
     write_json(
         provenance_path(folder, stage),
         {
@@ -205,6 +233,7 @@ def write_provenance(
             "inputs": dict(inputs),
             "settings": dict(settings),
             "code": code,
+            "code_files": dict(code_files or {}),
             "outputs": {path.relative_to(folder).as_posix(): sha256_of(path) for path in outputs},
         },
     )

@@ -11,8 +11,9 @@ from bintally.database.migrate import config, upgrade, version_of
 from bintally.errors import UsageError
 from bintally.inventory import schema
 from bintally.inventory.ledger import Ledger
+from bintally.registry import schema as registry
 
-TABLES = (audit.AuditLine, schema.Bin)
+TABLES = (audit.AuditLine, schema.Bin, registry.Model)
 
 
 def test_migrations_make_the_tables_of_the_code(ledger: Ledger) -> None:

@@ -10,11 +10,7 @@ after that ("after").
 """
 
 import hashlib
-import json
-import os
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -35,6 +31,7 @@ from bintally.inventory.people import add_person, person_of
 from bintally.inventory.review.decisions import decide
 from bintally.inventory.review.leases import held, take
 from tests.bundles import bin_photo
+from tests.crashing import die, fork_for_each
 
 MORNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 DECIDED_AT = MORNING + timedelta(days=30_000)  # a lease lasts as long as the clock stands still
@@ -59,7 +56,7 @@ STEPS: tuple[tuple[Any, ...], ...] = (
 class Dying(Ledger):
     """A ledger whose process dies in one of its transactions."""
 
-    die: tuple[int, str] | None = None
+    doomed: tuple[int, str] | None = None
     written = 0
 
     @contextmanager
@@ -71,38 +68,14 @@ class Dying(Ledger):
         self.written += 1
 
     def _maybe(self, when: str) -> None:
-        if self.die == (self.written, when):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def main() -> None:
-    """Forks for each line."""
-    for line in sys.stdin:
-        pid = os.fork()
-        if not pid:
-            code = 1
-            try:
-                work(json.loads(line))
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        tell(pid)
-        tell(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-
-def tell(number: int) -> None:
-    """One line on stdout."""
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
+        if self.doomed == (self.written, when):
+            die()
 
 
 def work(asked: dict[str, Any]) -> None:
     """Does all steps from `start` on, then whatever is left."""
     with Path(asked["said"]).open("a") as said, Dying.open(asked["place"], create=True) as ledger:
-        ledger.die = tuple(asked["die"]) if asked["die"] else None
+        ledger.doomed = tuple(asked["die"]) if asked["die"] else None
         how = How.open(asked["bundle"])
         with ledger.write() as connection:
             add_site(connection, code="STR1")
@@ -179,4 +152,4 @@ def _hour(number: float) -> datetime:
 DOING: dict[str, Callable[..., None]] = {"record": record, "move": move, "photo": photo, "decide": decision}
 
 if __name__ == "__main__":
-    main()
+    fork_for_each(work)

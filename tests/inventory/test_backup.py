@@ -1,6 +1,8 @@
 """A backup makes the same ledger again, on either database, and nothing that was tampered with."""
 
 import json
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable
@@ -17,6 +19,9 @@ from bintally.inventory.backup import MANIFEST, backup, restore
 from bintally.inventory.intake import take_bin, take_record
 from bintally.inventory.ledger import Ledger, add_site, site_of
 from bintally.inventory.verdict import OUTCOMES
+from bintally.registry.place import SETTINGS, Registry
+from bintally.registry.registration import register
+from tests.bundles import make_bundle
 from tests.inventory.conftest import DATABASES
 from tests.inventory.worlds import MORNING, World
 
@@ -150,3 +155,39 @@ def test_a_backup_that_was_changed_is_refused_and_leaves_nothing(tmp_path: Path)
     for name in ("text.zip", "none.zip"):
         with pytest.raises(DataError, match="no backup of a ledger"):
             restore(file=tmp_path / name, place=tmp_path / "x.sqlite")
+
+
+_BACKUP = """
+import sys
+if sys.argv[1] == "with a registry":
+    import bintally.registry.schema
+from pathlib import Path
+from bintally.inventory.backup import backup
+from bintally.inventory.ledger import Ledger
+with Ledger.open(sys.argv[2]) as ledger:
+    backup(ledger=ledger, file=Path(sys.argv[3]))
+"""
+
+
+def test_a_backup_holds_the_ledger_whoever_else_uses_its_database(
+    ledger: Ledger, place: str, new_place: Callable[[str], str], tmp_path: Path
+) -> None:
+    _fill(ledger)
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / SETTINGS).write_text(f'database = "{place}"\n')
+    with Registry.open(tmp_path / "registry", create=True) as registry:
+        register(registry, make_bundle(tmp_path / "bundle"), by="rita")
+    manifests = []
+    for what in ("with a registry", "without one"):
+        file = tmp_path / f"{what}.zip"
+        subprocess.run([sys.executable, "-c", _BACKUP, what, place, str(file)], check=True, timeout=60)
+        with zipfile.ZipFile(file) as archive:
+            manifests.append(json.loads(archive.read(MANIFEST))["tables"])
+        restored = new_place("sqlite")
+        restore(file=file, place=restored)
+        with Ledger.open(restored) as again, again.read() as connection:
+            assert audit.verify(connection).is_whole
+            assert [line.action for line in audit.entries(connection)][-2:] == ["registry.init", "model.register"]
+    assert manifests[0] == manifests[1]
+    assert {"bin", "audit", "verdict"} < set(manifests[0])
+    assert not {"model", "model_version", "registry_lease"} & set(manifests[0])

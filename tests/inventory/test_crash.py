@@ -5,15 +5,8 @@ again, in the middle of a transaction, right after one, or whenever it happens t
 the first step that nobody confirmed. In the end the ledger must hold what one holds whose process was never disturbed.
 """
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,23 +19,22 @@ from bintally.database import audit
 from bintally.inventory import schema
 from bintally.inventory.ledger import Ledger
 from tests.bundles import make_bundle
+from tests.crashing import Child
 from tests.inventory.crash_child import STEPS
 from tests.inventory.judging.yard import accept
 
-CHILD = Path(__file__).parent / "crash_child.py"
+PROGRAM = Path(__file__).parent / "crash_child.py"
 TRIES = 9  # fewer kills than that, and it is left in peace
 
 Place = Callable[[], str]
 
 
-class Child:
+class LedgerChild(Child):
     """`crash_child`, ready to fork."""
 
     def __init__(self, bundle: Path, folder: Path) -> None:
-        self._bundle, self._said = bundle, folder / "said"
-        self._process = subprocess.Popen(
-            [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        super().__init__(PROGRAM, folder)
+        self._bundle = bundle
 
     def run(
         self,
@@ -54,43 +46,16 @@ class Child:
         after_s: float | None = None,
     ) -> tuple[int, str]:
         """The first step that is not confirmed after a run that may have been killed, and its last line."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._said.unlink(missing_ok=True)
-        asked = {
-            "place": place,
-            "bundle": str(self._bundle),
-            "folder": str(folder),
-            "start": start,
-            "die": die,
-            "said": str(self._said),
-        }
-        print(json.dumps(asked), file=self._process.stdin, flush=True)
-        pid = int(self._process.stdout.readline())
-        if after_s is not None:
-            time.sleep(after_s)
-            with suppress(ProcessLookupError):  # done before
-                os.kill(pid, signal.SIGKILL)
-        assert int(self._process.stdout.readline()) in (0, -signal.SIGKILL)
-        said = self._said.read_text().splitlines() if self._said.exists() else []
-        steps = [int(line) for line in said if line.isdigit()]
-        assert steps == list(range(start, start + len(steps)))
-        return start + len(steps), said[-1] if said else ""
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-        self._process.stdout.close()
+        task = {"place": place, "bundle": str(self._bundle), "folder": str(folder), "start": start, "die": die}
+        return self.ask(task, after_s=after_s)
 
 
 @pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerChild]:
     folder = make_bundle(tmp_path_factory.mktemp("crash") / "bundle", change=True, sharpness=4.0)
     card = read_card(folder / "card.json")
     accept(folder, card.name, card.model_sha256)
-    made = Child(folder, folder.parent)
+    made = LedgerChild(folder, folder.parent)
     yield made
     made.close()
 
@@ -114,7 +79,7 @@ def fresh_place(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> P
 
 
 @pytest.fixture(scope="module")
-def undisturbed(child: Child, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
+def undisturbed(child: LedgerChild, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
     """What the ledger holds in the end, and how many transactions it took."""
     folder = tmp_path_factory.mktemp("undisturbed")
     place = str(folder / "ledger.sqlite")
@@ -125,7 +90,7 @@ def undisturbed(child: Child, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_lost_and_nothing_is_done_twice(
-    place: str, child: Child, undisturbed: tuple[dict[str, Any], int], tmp_path: Path, seed: int
+    place: str, child: LedgerChild, undisturbed: tuple[dict[str, Any], int], tmp_path: Path, seed: int
 ) -> None:
     survives(place, child, undisturbed, tmp_path / "photos", seed)
 
@@ -134,7 +99,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(10))
 def test_two_hundred_runs(
-    fresh_place: Place, child: Child, undisturbed: tuple[dict[str, Any], int], tmp_path: Path, part: int
+    fresh_place: Place, child: LedgerChild, undisturbed: tuple[dict[str, Any], int], tmp_path: Path, part: int
 ) -> None:
     for seed in range(100 + 10 * part, 110 + 10 * part):  # on each database
         survives(fresh_place(), child, undisturbed, tmp_path / f"photos {seed}", seed)
@@ -144,7 +109,7 @@ def test_two_hundred_runs(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_between_any_two_transactions(
-    fresh_place: Place, child: Child, undisturbed: tuple[dict[str, Any], int], tmp_path: Path, when: str
+    fresh_place: Place, child: LedgerChild, undisturbed: tuple[dict[str, Any], int], tmp_path: Path, when: str
 ) -> None:
     expected, transactions = undisturbed
     for number in range(transactions):
@@ -154,7 +119,7 @@ def test_a_kill_between_any_two_transactions(
         assert held(place) == expected, f"killed {when} the commit of transaction {number}"
 
 
-def survives(place: str, child: Child, undisturbed: tuple[dict[str, Any], int], folder: Path, seed: int) -> None:
+def survives(place: str, child: LedgerChild, undisturbed: tuple[dict[str, Any], int], folder: Path, seed: int) -> None:
     """Kills a child at moments that `seed` chooses until it has done all, and looks at what is there then."""
     chance = random.Random(seed)
     expected, transactions = undisturbed

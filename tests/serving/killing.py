@@ -25,10 +25,13 @@ MORNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
 
 class Served:
-    """`bintally serve` as a group of processes, started again and again; `settings` as in `ServeConfig`."""
+    """`bintally serve` as a group of processes, started again and again; `settings` as in `ServeConfig`.
 
-    def __init__(self, bundle: Path, *, program: Sequence[str] = PROGRAM, **settings: object) -> None:
-        self._command = [*program, "serve", str(bundle), "--json", "--port", "0"]
+    `bundle` None: they say what is served.
+    """
+
+    def __init__(self, bundle: Path | None, *, program: Sequence[str] = PROGRAM, **settings: object) -> None:
+        self._command = [*program, "serve", *([] if bundle is None else [str(bundle)]), "--json", "--port", "0"]
         self._environment = {f"BINTALLY_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
         self._process: subprocess.Popen[str] | None = None
         self.url: str | None = None

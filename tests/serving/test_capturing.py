@@ -10,6 +10,7 @@ from bintally.errors import ConfigError
 from bintally.monitoring.capture_reader import read_captures
 from bintally.serving.asked import Asked
 from bintally.serving.capturing import SampledCapture, attributes_of, is_drawn
+from bintally.serving.idempotency.question import question_of
 from bintally.serving.settings import ServeConfig
 from tests.bundles import bin_photo
 from tests.serving.services import client_of, service_of
@@ -48,6 +49,21 @@ def test_a_photo_in_json_is_captured_as_the_photo_it_is(counter: Counter, tmp_pa
     assert (event.photo, event.content_type, event.answer, event.inference_id) == (PHOTO, "image/jpeg", told, "mine")
     assert event.attributes[0] == "robot=7"
     assert json.loads(event.attributes[1]) == {"bin_image_id": "7", "captured_at": "2026-03-02T00:00:00Z"}
+
+
+def test_a_question_s_photo_is_hashed_once(counter: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def counting(asked: Asked) -> bytes:
+        hashed.append(asked.request_id)
+        return question_of(asked)
+
+    monkeypatch.setattr("bintally.serving.idempotency.question.question_of", counting)
+    with client_of(counter, state=tmp_path, capture=100) as client:
+        client.post("/invocations", content=PHOTO, headers={"content-type": "image/jpeg", "Idempotency-Key": "k1"})
+    assert len(hashed) == 1
+    [event] = read_captures(tmp_path)
+    assert event.photo == PHOTO
 
 
 def test_a_share_is_drawn_and_a_question_that_is_asked_again_is_drawn_again() -> None:

@@ -34,14 +34,24 @@ def asked(key: str = "k1", photo: bytes = PHOTO, **more: Any) -> Asked:
     return Asked(photo=photo, idempotency_key=key, **more)
 
 
-class Answering:
-    """Answers with a new request id each time, after `wait_s`."""
+def soon() -> Asked:
+    """One whose answer is wanted soon."""
+    return asked(deadline=time.monotonic() + 0.05)
 
-    def __init__(self, wait_s: float = 0.0, error: Exception | None = None) -> None:
+
+class Answering:
+    """Answers with a new request id each time, after `wait_s`, and once it `may`, where it is told to wait for that."""
+
+    def __init__(self, wait_s: float = 0.0, error: Exception | None = None, *, held: bool = False) -> None:
         self.times, self._wait_s, self._error = 0, wait_s, error
+        self.begun, self.may = asyncio.Event(), asyncio.Event()
+        if not held:
+            self.may.set()
 
     async def __call__(self) -> CountAnswer:
         self.times += 1
+        self.begun.set()
+        await self.may.wait()
         await asyncio.sleep(self._wait_s)
         if self._error is not None:
             raise self._error
@@ -154,11 +164,13 @@ def test_who_asks_while_it_is_being_answered_waits_for_that_answer(tmp_path: Pat
 
 def test_who_can_not_wait_for_it_is_told_to_come_back(tmp_path: Path) -> None:
     async def ask(answers: KeptAnswers) -> None:
-        first = asyncio.create_task(answers.once(asked(), Answering(wait_s=0.3)))
-        await asyncio.sleep(0.05)
-        error = await refused(answers.once(asked(deadline=time.monotonic() + 0.05), Answering()))
+        answer = Answering(held=True)
+        first = asyncio.create_task(answers.once(asked(), answer))
+        await answer.begun.wait()
+        error = await refused(answers.once(soon(), Answering()))
         assert (error.status, error.code) == (409, "idempotency_key_in_use")
         assert error.retry_after_s is not None
+        answer.may.set()
         assert (await first).request_id == "1"
 
     trying(tmp_path, ask)
@@ -179,12 +191,17 @@ def test_the_answer_of_one_who_gave_up_waiting_is_kept_or_can_be_given_anew(tmp_
 def test_two_processes_answer_one_question_once(tmp_path: Path) -> None:
     async def ask(answers: KeptAnswers) -> None:
         async with kept_in(tmp_path) as elsewhere:
-            task = asyncio.create_task(elsewhere.once(asked(), Answering(wait_s=0.2)))
-            await asyncio.sleep(0.1)
-            assert (await refused(answers.once(asked(), Answering()))).status == 409
+            answer = Answering(held=True)
+            first = asyncio.create_task(elsewhere.once(asked(), answer))
+            await answer.begun.wait()
+            assert (await refused(answers.once(soon(), Answering()))).status == 409
             assert (await refused(answers.once(asked(photo=b"other"), Answering()))).status == 422
-            await task
-            assert (await answers.once(asked(), Answering())).replayed
+            second = asyncio.create_task(answers.once(asked(), Answering()))
+            await asyncio.wait([second], timeout=0.2)
+            assert not second.done()
+            answer.may.set()
+            assert (await second).replayed
+            assert (await second).to_json() == (await first).to_json()
 
     trying(tmp_path, ask)
 
@@ -211,7 +228,7 @@ def test_a_question_whose_process_was_killed_is_answered_at_once(tmp_path: Path)
         assert child.stdout.readline() == "ours\n"
 
         async def while_it_lives(answers: KeptAnswers) -> None:
-            assert (await refused(answers.once(asked(), Answering()))).status == 409
+            assert (await refused(answers.once(soon(), Answering()))).status == 409
 
         trying(tmp_path, while_it_lives)
         child.send_signal(signal.SIGKILL)
@@ -242,6 +259,21 @@ def test_answers_go_after_their_time_and_a_key_may_then_ask_something_else(tmp_p
     now[0] -= 1e8  # a clock that is set back keeps no answer for ever
     assert say(Claim(Name("", "k"), one)) == "ours"
     file.close()
+
+
+def test_an_answer_that_can_not_be_read_any_more_is_given_anew_once(tmp_path: Path) -> None:
+    """Another version of bintally wrote it. Once each repeat was counted again."""
+    file = AnswersFile(tmp_path, keep_s=3600, lease_s=60)
+    file.submit(Keep(Name("", "k1"), question_of(asked()), b"an answer of long ago")).result(10)
+    file.close()
+    answer = Answering()
+
+    async def ask(answers: KeptAnswers) -> None:
+        given = [await answers.once(asked(), answer) for _ in range(3)]
+        assert [each.replayed for each in given] == [False, True, True]
+
+    trying(tmp_path, ask)
+    assert answer.times == 1
 
 
 def test_old_answers_are_removed_from_the_file(tmp_path: Path) -> None:

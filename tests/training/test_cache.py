@@ -65,3 +65,27 @@ def test_full_disk_leaves_no_cache_and_says_so(data: Path) -> None:
     )
     assert "No space left" in done.stderr, done.stderr
     assert not list((data / "cache").glob("*52px*"))
+
+
+def test_a_folder_that_grew_decodes_its_new_photos_only(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy, ignore=shutil.ignore_patterns("cache"))
+    table = Manifest.read(copy, SPLIT).usable("val")
+    before = PhotoCache.build(copy, table.head(10), px=36)
+    pixels_nhwc = before.read(before.rows(table["sha256"].head(10).to_list()))
+    for path in table["path"].head(10):
+        (copy / path).unlink()  # decoding one again would fail
+    grown = PhotoCache.build(copy, table, px=36)
+    assert np.array_equal(grown.read(grown.rows(table["sha256"].head(10).to_list())), pixels_nhwc)
+    assert len(list((copy / "cache").glob("36px-*"))) == 1, "the smaller one holds nothing more"
+
+
+def test_a_cache_that_holds_more_photos_will_do(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy, ignore=shutil.ignore_patterns("cache"))
+    table = Manifest.read(copy, SPLIT).usable("val")
+    whole = PhotoCache.build(copy, table, px=36)
+    part = PhotoCache.build(copy, table.tail(4), px=36)
+    digests = table["sha256"].tail(4).to_list()
+    assert np.array_equal(part.read(part.rows(digests)), whole.read(whole.rows(digests)))
+    assert len(list((copy / "cache").glob("36px-*"))) == 1

@@ -23,6 +23,7 @@ from bintally.cli import (
     keys,
     kpi,
     ledger,
+    models,
     pipeline,
     policy,
     reconcile,
@@ -74,6 +75,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
+app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 
 

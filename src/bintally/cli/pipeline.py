@@ -1,5 +1,6 @@
-"""`bintally pipeline run`: the whole job."""
+"""`bintally pipeline run | show | stages`: the whole job, and what became of it."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,12 @@ if TYPE_CHECKING:
 
     from bintally.pipeline import PipelineReport, StageResult
 
-app = typer.Typer(help="The whole job: fetch, check, explore, split, train, export, evaluate.", no_args_is_help=True)
+app = typer.Typer(
+    help="The whole job: fetch, check, explore, split, train, export, evaluate; then register, gates, promote.",
+    no_args_is_help=True,
+)
+
+DEFAULT_MODEL = "bintally"
 
 
 @app.command()
@@ -27,12 +33,34 @@ def run(
     ] = None,
     from_stage: Annotated[str | None, typer.Option("--from", help="Run this stage and all later ones anew.")] = None,
     only: Annotated[str | None, typer.Option(help="Run this stage alone, anew.")] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Draw the split anew; else photos that were split before stay where they were."),
+    ] = False,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Register the model, and make it the champion if the gates let it.")
+    ] = False,
+    registry: Annotated[
+        Path | None, typer.Option(help="The registry that --promote speaks of; default: $BINTALLY_REGISTRY.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Which of the registry's models this is a version of.")] = DEFAULT_MODEL,
+    acting: Annotated[
+        str | None, typer.Option("--as", help="Who does this; default: $BINTALLY_AS, else the system's user.")
+    ] = None,
+    fail_if_not_promoted: Annotated[
+        bool,
+        typer.Option("--fail-if-not-promoted", help="End with 1 if the model is not the champion afterwards."),
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Run a recipe from photos to a judged model. Stages whose inputs and settings are unchanged are skipped.
 
+    With --promote the model becomes a version of the registry, and the champion if it is better. One that is not ends
+    the run with 0 all the same: nothing went wrong.
+
     Example: `bintally pipeline run recipes/sample.toml`
     """
+    place = _registry(registry) if promote else None
     with training_extra():
         from bintally.pipeline import run_pipeline
     from bintally.records import to_plain
@@ -44,6 +72,10 @@ def run(
         workspace=workspace,
         from_stage=from_stage,
         only=only,
+        fresh=fresh,
+        registry=place,
+        model=model,
+        by=acting or os.environ.get("BINTALLY_AS"),
         progress=progress_for(json_output=json_output),
         on_stage=(lambda result: None) if json_output else (lambda result: _show_stage(out, result)),
     )
@@ -51,56 +83,108 @@ def run(
         emit_json(to_plain(report))
     else:
         _show_end(out, report)
+    if fail_if_not_promoted and (report.version is None or report.version != report.champion):
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    workspace: Annotated[
+        Path | None, typer.Argument(help="A run's workspace; default: the one in runs/ that ran last.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How many of the last runs.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Write it as a page to this file, too.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Draw the graph of stages with what last became of each, and list the last runs with their reasons.
+
+    Example: `bintally pipeline show runs/sample --out show.html`
+    """
+    with training_extra():
+        from bintally.pipeline.seen import Seen
+    from bintally.records import to_plain
+
+    seen = Seen.of(workspace, last=runs)
+    if out is not None:
+        from bintally.pipeline.page import write_page
+
+        write_page(seen, out)
+    if json_output:
+        emit_json(to_plain(seen))
+        return
+    from bintally.pipeline.drawing import draw
+
+    screen = console()
+    draw(seen, screen)
+    if out is not None:
+        screen.print(f"[dim]{out}[/]")
 
 
 @app.command()
 def stages() -> None:
-    """List the stages, in order.
+    """List the stages, in order; those that only --promote runs are marked.
 
     Example: `bintally pipeline stages`
     """
     with training_extra():
-        from bintally.pipeline import STAGES
+        from bintally.pipeline import PROMOTING, STAGES
     for stage in STAGES:
         typer.echo(stage.name)
+    for stage in PROMOTING:
+        typer.echo(f"{stage.name} (--promote)")
+
+
+def _registry(named: Path | None) -> Path:
+    from bintally.errors import UsageError
+
+    told = named or os.environ.get("BINTALLY_REGISTRY")
+    if not told:
+        raise UsageError("Promote in which registry?", hint="Say it with --registry PLACE or $BINTALLY_REGISTRY.")
+    return Path(told)
 
 
 def _show_stage(out: "Console", result: "StageResult") -> None:
+    from rich.markup import escape
+
+    from bintally.pipeline.reasons import FIRST
+    from bintally.pipeline.words import duration, headline
+
+    reason = escape(result.reason.partition(": ")[2])
     if result.status == "unchanged":
-        out.print(f"[dim]= {result.stage:<9} unchanged since last time, skipped[/]")
+        calm = reason.startswith("nothing changed")
+        out.print(f"= {result.stage:<9} skipped: {reason}", style="dim" if calm else "yellow")
         return
-    headline = HEADLINES[result.stage](result.report or {})
-    out.print(f"[green]✓[/] [bold]{result.stage:<9}[/] {headline} [dim]({_duration(result.seconds)})[/]")
+    if result.status == "skipped":
+        out.print(f"[yellow]-[/] [bold]{result.stage:<9}[/] skipped: {reason}")
+        return
+    told = escape(headline(result.stage, result.report))
+    out.print(f"[green]✓[/] [bold]{result.stage:<9}[/] {told} [dim]({duration(result.seconds)})[/]")
+    if reason != FIRST:
+        out.print(f"  [dim]{'':<9} {reason}[/]")
     if result.stage == "split":
         for warning in (result.report or {})["warnings"]:
             out.print(f"  [bold red]{warning}[/]" if "LEAKS" in warning else f"  [yellow]{warning}[/]")
+    if result.stage == "gates":
+        _show_gates(out, result.report or {})
 
 
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.0%}" if whole else "none"
+def _show_gates(out: "Console", report: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
 
-
-HEADLINES: dict[str, Any] = {
-    "fetch": lambda r: f"{r['photos']:,} photos, {r['missing']:,} missing, {r['broken']:,} broken",
-    "check": lambda r: f"{r['usable']:,} usable, {r['quarantined']:,} set aside, {r['warned']:,} with a warning",
-    "explore": lambda r: f"what there is to see: {r['page']}",
-    "split": lambda r: (
-        ", ".join(f"{sum(sizes.values()):,} {name}" for name, sizes in r["sizes"].items())
-        + f" in {r['groups']:,} bins, none divided" * (r["leakage"]["groups"]["crossing"] == 0)
-    ),
-    "train": lambda r: (
-        f"epoch {r['best']['epoch']:.0f} of {len(r['history'])} kept: val accuracy {r['best']['accuracy']:.3f} "
-        f"(blind {r['blind_accuracy']:.3f})"
-    ),
-    "export": lambda r: f"{r['bytes'] / 1e6:.1f} MB, within {r['max_difference']:.4f} of torch",
-    "evaluate": lambda r: f"accuracy {r['figures']['accuracy']['value']:.3f} on {r['population']['judged']:,} photos",
-}
+    table = Table.grid(padding=(0, 1))
+    for gate in report["gates"]:
+        mark = "[green]✓[/]" if gate["passed"] else "[red]✗[/]"
+        table.add_row(" " * 10, mark, gate["gate"], f"[dim]{escape(gate['reason'])}[/]")
+    out.print(table)
 
 
 def _show_end(out: "Console", report: "PipelineReport") -> None:
     """The figures that matter, the blind answer beside them, and what to do next."""
     from rich.panel import Panel
     from rich.table import Table
+
+    from bintally.pipeline.words import duration
 
     workspace = Path(report.workspace)
     body = Table.grid(padding=(0, 2))
@@ -120,7 +204,15 @@ def _show_end(out: "Console", report: "PipelineReport") -> None:
         if where.exists():
             body.add_row(what, f"[cyan]{where}[/]")
     body.add_row("count", f"[cyan]bintally count PHOTO --bundle {workspace / 'bundle'}[/]")
-    out.print(Panel(body, title=f"{report.recipe} on {report.source}, {_duration(report.seconds)}", expand=False))
+    if report.version is not None:
+        body.add_row("version", f"[bold]{report.version}[/], {_standing(report)}")
+    out.print(Panel(body, title=f"{report.recipe} on {report.source}, {duration(report.seconds)}", expand=False))
+
+
+def _standing(report: "PipelineReport") -> str:
+    if report.champion == report.version:
+        return "[green]the champion now[/]" if report.promoted else "the champion already"
+    return f"[yellow]not promoted[/]: {report.champion} stays" if report.champion else "[yellow]not promoted[/]"
 
 
 def _last_evaluation(workspace: Path) -> dict[str, Any] | None:
@@ -148,7 +240,3 @@ def _figures(judged: dict[str, Any]) -> list[tuple[str, str]]:
         ("calibration error", f"{calibration['ece']:.3f} (chance alone: up to {calibration['ece_if_calibrated']:.3f})")
     )
     return rows
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

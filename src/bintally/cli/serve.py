@@ -41,6 +41,34 @@ def serve(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of models to load by name (/models).", rich_help_panel=_MODEL),
     ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Public key; only models it signed are loaded; repeatable.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    registry: Annotated[
+        Path | None,
+        typer.Option(metavar="PLACE", help="Registry whose champion is served, and followed.", rich_help_panel=_MODEL),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The registry's model.  [default: bintally]", rich_help_panel=_MODEL),
+    ] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Alias that is followed.  [default: champion]", rich_help_panel=_MODEL),
+    ] = None,
+    max_slower: Annotated[
+        float | None,
+        typer.Option(help="Versions so many times as slow are refused.  [default: 3]", rich_help_panel=_MODEL),
+    ] = None,
+    shadow: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT", help="Photos the challenger counts, too; default: as it says.", rich_help_panel=_MODEL
+        ),
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="API keys of `bintally keys`.", rich_help_panel=_DOOR)
     ] = None,
@@ -92,6 +120,8 @@ def serve(
     Example: `bintally serve --port 8080`
 
     Example: `bintally serve fast --host 0.0.0.0 --workers 2 --check`
+
+    Example: `bintally serve --registry models/`
     """
     options = {
         "bundle": bundle,
@@ -101,6 +131,12 @@ def serve(
         "samples": samples,
         "threads": threads,
         "models": models,
+        "trust": trust,
+        "registry": registry,
+        "registry_model": model,
+        "registry_alias": alias,
+        "max_slower": max_slower,
+        "shadow": shadow,
         "keys": keys,
         "require_keys": require_keys,
         "max_photo_mb": max_photo_mb,

@@ -25,6 +25,9 @@ def split(
     ] = "70/20/10",
     seed: Annotated[int, typer.Option(help="The same seed and photos give the same split.")] = 0,
     counts: Annotated[str | None, typer.Option(help="Counts that train must have photos of, e.g. 1-5.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Draw anew; else photos that were split here before stay where they were.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Splits photos into train, val and test: bins whole, counts evenly mixed, and proven not to leak.
@@ -37,7 +40,8 @@ def split(
     from bintally.data.split import split as run
     from bintally.records import to_plain
 
-    config = SplitConfig.of({"data": data, "how": how, "fractions": fractions, "seed": seed, "counts": counts})
+    values = {"how": how, "fractions": fractions, "seed": seed, "counts": counts, "fresh": fresh}
+    config = SplitConfig.of({"data": data, **values})
     report = run(**config.model_dump(), progress=progress_for(json_output=json))
     if json:
         emit_json(to_plain(report))
@@ -60,6 +64,8 @@ def _show(report: "SplitReport") -> None:
     out = console()
     out.print(table)
     out.print(f"{report.photos:,} photos of {report.groups:,} bins ({report.how}); {report.left_out:,} not used.")
+    if report.since.kept:
+        out.print(f"{report.since.kept:,} of them stayed where they were.")
     out.print(f"Leakage proof: {report.leakage.sentence()}.")
     for name, share in report.leakage.seen_in_train.items():
         out.print(f"{share:.1%} of {name}'s photos show a bin that train has too.")

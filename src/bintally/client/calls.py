@@ -8,7 +8,7 @@ from typing import Any, Final, TypedDict, TypeVar, Unpack
 import httpx2
 import msgspec
 
-from bintally.client.photo import Photo, bytes_of, media_type_of
+from bintally.client.photo import Photo, bytes_of, content_type_of
 from bintally.client.records import Health, ServedModel
 from bintally.errors import RequestError, UsageError
 from bintally.serving.answer import CountAnswer
@@ -60,7 +60,7 @@ def count_photo(photo: Photo, **about: Unpack[About]) -> Call:
         PhotoError: its file can't be read.
     """
     body = bytes_of(photo)
-    headers = {"Content-Type": media_type_of(body), _KEY: _key(about)}
+    headers = {"Content-Type": content_type_of(body), _KEY: _key(about)}
     return Call(method="POST", path=_COUNTS, headers=headers, query=_said(about), body=body)
 
 
@@ -85,7 +85,7 @@ def overlay(photo: Photo, **asked: Unpack[Asking]) -> Call:
         PhotoError: its file can't be read.
     """
     body = bytes_of(photo)
-    headers = {"Content-Type": media_type_of(body), "Accept": "image/png"}
+    headers = {"Content-Type": content_type_of(body), "Accept": "image/png"}
     return Call(method="POST", path="/v1/overlay", headers=headers, query=_said(asked), body=body)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from bintally.errors import UsageError
+from bintally.serving.photo_check import media_type_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,11 +34,9 @@ def bytes_of(photo: Photo) -> bytes:
     raise UsageError(f"A {type(photo).__name__} is no photo.", hint="Give a path, a file's bytes or a Pillow image.")
 
 
-def media_type_of(photo: bytes) -> str:
+def content_type_of(photo: bytes) -> str:
     """By its first bytes; what is no photo is called a JPEG, and the service says what is wrong with it."""
-    if photo.startswith(b"\x89PNG"):
-        return "image/png"
-    return "image/webp" if photo[:4] == b"RIFF" and photo[8:12] == b"WEBP" else "image/jpeg"
+    return media_type_of(photo) or "image/jpeg"
 
 
 def _png(image: "Image") -> bytes:

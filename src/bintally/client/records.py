@@ -28,3 +28,4 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, SplitMetrics]
     licence: str
     code_version: str
+    version: str | None = None  # of a registry

@@ -31,6 +31,7 @@ from bintally.counting.batch import estimates
 from bintally.counting.counter import Counter
 from bintally.counting.evaluation_page import evaluation_page
 from bintally.counting.judged import Judged, calibration, gallery, per_count, selective, sets
+from bintally.counting.predictions import answers_table
 from bintally.counting.report import (
     FORMAT,
     Blind,
@@ -123,7 +124,7 @@ def _evaluate(config: EvaluateConfig, progress: Progress) -> EvaluationReport:
     judged = _judge(chosen.table, answers, counter)
     report = _found(config, counter, manifest, chosen, judged, answers)
     report = msgspec.structs.replace(report, photos_per_second=round(len(answers) / seconds, 1))
-    return _written(config.out, report, config.data, _predictions(chosen.table, answers, counter.keys))
+    return _written(config.out, report, config.data, answers_table(chosen.table, answers, keys=counter.keys))
 
 
 def _choose(manifest: Manifest, config: EvaluateConfig, counter: Counter) -> _Chosen:
@@ -268,21 +269,6 @@ def _blind_answer(source: str, prior_k: NDArray[np.float64], judged: Judged) -> 
 def _card_prior(card: Card, keys: Sequence[str]) -> NDArray[np.float64]:
     prior_k = np.array([card.train_prior.get(key, 0.0) for key in keys])
     return prior_k / prior_k.sum() if prior_k.sum() else np.full(len(keys), 1 / len(keys))
-
-
-def _predictions(table: pl.DataFrame, answers: Sequence[CountEstimate], keys: Sequence[str]) -> pl.DataFrame:
-    """One row a photo; a photo that could not be read has its `error` and nulls. `p_3` is the probability of 3."""
-    return table.select("bin_image_id", "group", "recorded_count", recorded_key="key").with_columns(
-        pl.Series("count", [answer.count for answer in answers], dtype=pl.Int32),
-        pl.Series("expected_count", [answer.expected_count for answer in answers], dtype=pl.Float64),
-        pl.Series("count_set", [list(answer.count_set) for answer in answers], dtype=pl.List(pl.String)),
-        pl.Series("abstain", [answer.abstain for answer in answers], dtype=pl.String),
-        pl.Series("error", [answer.error for answer in answers], dtype=pl.String),
-        *(
-            pl.Series(f"p_{key}", [answer.probabilities.get(key) for answer in answers], dtype=pl.Float64)
-            for key in keys
-        ),
-    )
 
 
 def _written(out: Path, report: EvaluationReport, data: Path, predictions: pl.DataFrame) -> EvaluationReport:

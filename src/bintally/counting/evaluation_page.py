@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bintally.bundle import Figure
-from bintally.counting.report import EvaluationReport, Population, Shown, Slice
+from bintally.counting.report import Calibration, EvaluationReport, Population, Shown, Slice
 from bintally.errors import PhotoError
 from bintally.pages import ACCENT, BAD, GRID, INK, MUTED, SECOND, SEQUENTIAL, axes, data_uri, render, svg
 from bintally.photos import open_image, read_photo
@@ -39,7 +39,7 @@ def evaluation_page(report: EvaluationReport, data: Path) -> str:
         headline=[headline(name, report) for name in TITLES],
         confusion=_confusion(report),
         per_count=_per_count(report),
-        reliability=_reliability(report),
+        reliability=reliability(report.calibration),
         risk_coverage=_risk_coverage(report),
         slices=_by_cut(report.slices),
         worst=[_card(shown, data, report) for shown in report.worst],
@@ -157,9 +157,9 @@ def _per_count(report: EvaluationReport) -> Markup:
     return svg(figure)
 
 
-def _reliability(report: EvaluationReport) -> Markup:
-    """How sure against how often right; on the diagonal a probability means what it says."""
-    bins = report.calibration.bins
+def reliability(calibration: Calibration) -> Markup:
+    """How sure against how often right, drawn; on the diagonal a probability means what it says."""
+    bins = calibration.bins
     figure, plot = axes(5.2, 4.0)
     plot.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
     _points(

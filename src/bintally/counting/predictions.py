@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bintally.artifacts import write_bytes
 from bintally.errors import DataError
+from bintally.records import CountEstimate
 
 PREDICTIONS: Final = "predictions.parquet"
 _SHARE: Final = "p_"
@@ -83,6 +84,24 @@ def predictions_table(
         pl.lit(None, pl.String).alias("abstain"),
         pl.lit(None, pl.String).alias("error"),
         *(pl.Series(f"{_SHARE}{key}", probabilities_nk[:, k], dtype=pl.Float64) for k, key in enumerate(keys)),
+    )
+
+
+def answers_table(photos: pl.DataFrame, answers: Sequence[CountEstimate], *, keys: Sequence[str]) -> pl.DataFrame:
+    """The table of what the serving path answered; a photo that could not be read has its `error` and nulls.
+
+    `photos` has bin_image_id, group, recorded_count and key.
+    """
+    return photos.select("bin_image_id", "group", "recorded_count", recorded_key="key").with_columns(
+        pl.Series("count", [answer.count for answer in answers], dtype=pl.Int32),
+        pl.Series("expected_count", [answer.expected_count for answer in answers], dtype=pl.Float64),
+        pl.Series("count_set", [list(answer.count_set) for answer in answers], dtype=pl.List(pl.String)),
+        pl.Series("abstain", [answer.abstain for answer in answers], dtype=pl.String),
+        pl.Series("error", [answer.error for answer in answers], dtype=pl.String),
+        *(
+            pl.Series(f"{_SHARE}{key}", [answer.probabilities.get(key) for answer in answers], dtype=pl.Float64)
+            for key in keys
+        ),
     )
 
 

@@ -2,11 +2,12 @@
 
 Reads DATA/checked.parquet (or manifest.parquet), writes DATA/split.parquet and the report DATA/split.json, whose
 leakage proof says what crosses between the splits. Photos that can't be used (no count, in quarantine) get no split.
+In a folder that grew, photos stay where they were (`staying`), and only new bins are drawn.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
@@ -15,10 +16,10 @@ from pydantic import AfterValidator, Field
 
 from bintally.artifacts import sha256_of, write_json
 from bintally.config import Config
-from bintally.data.grouping import neighbour_groups
+from bintally.data.dividing import How, divided
 from bintally.data.leakage import LeakageProof, prove
-from bintally.data.stratify import assign_groups
-from bintally.errors import DataError
+from bintally.data.staying import Before, Since, how_drawn, read_before, write_drawn
+from bintally.errors import DataError, ManifestError
 from bintally.manifest import CHECKED, FETCHED, SPLIT, SPLITS, Manifest, count_key
 from bintally.progress import SILENT, Progress
 from bintally.records import COUNT_KEYS, parse_counts, to_plain
@@ -28,7 +29,6 @@ REPORT: Final = "split.json"
 NEARLY_ALL: Final = 0.99
 """From this share of photos with a given split on, `auto` takes the given one."""
 
-How = Literal["auto", "grouped", "given", "random_that_leaks"]
 Sizes = dict[str, dict[str, int]]  # photos per split and count key
 
 
@@ -82,10 +82,14 @@ class SplitConfig(SplitSettings):
     """Settings of `split`, with its folder."""
 
     data: Path = Field(description="The data folder.")
+    fresh: bool = Field(default=False, description="Draw anew, though photos were split here before.")
 
 
 class SplitReport(msgspec.Struct, frozen=True):
-    """What was divided, how, and what crosses. `sizes` has photos per split and count key."""
+    """What was divided, how, and what crosses. `sizes` has photos per split and count key.
+
+    `since`: what became of photos that were split here before.
+    """
 
     path: str
     fingerprint: str  # SHA-256 of split.parquet: says which table these numbers speak of
@@ -97,6 +101,7 @@ class SplitReport(msgspec.Struct, frozen=True):
     groups: int
     sizes: Sizes
     leakage: LeakageProof
+    since: Since = Since()
     warnings: tuple[str, ...] = ()
 
 
@@ -107,16 +112,19 @@ def split(
     fractions: str = "70/20/10",
     seed: int = 0,
     counts: str | None = None,
+    fresh: bool = False,
     progress: Progress = SILENT,
 ) -> SplitReport:
     """Divides the photos of a data folder and proves what leaks between the parts (nothing, unless asked for).
+
+    Photos that were split here before in the same way stay where they were; `fresh` draws all of them anew.
 
     Raises:
         ConfigError: a setting makes no sense.
         ManifestError: the folder has no readable table of photos.
         DataError: too few photos or bins, no given split though asked for, or no photo of a wanted count in train.
     """
-    settings = {"how": how, "fractions": fractions, "seed": seed, "counts": counts}
+    settings = {"how": how, "fractions": fractions, "seed": seed, "counts": counts, "fresh": fresh}
     return _split(SplitConfig.of({"data": data, **settings}), progress)
 
 
@@ -126,21 +134,21 @@ def _split(config: SplitConfig, progress: Progress) -> SplitReport:
     _enough(manifest, usable.height)
     how = _decided(config.how, usable, manifest)
     shares = {} if how == "given" else parse_fractions(config.fractions)
+    drawn, last = how_drawn(how, shares, config.seed), _last(config)
+    stays = last if last and how == "grouped" and last.how == drawn and not config.fresh else None
     with progress.task("split", total=manifest.table.height, unit="photos") as task:
         task.note("grouping")
-        grouped = manifest.table.with_columns(neighbour_groups(manifest.table))
-        parts = (
-            _given(usable)
-            if how == "given"
-            else _assigned(manifest.with_table(grouped).usable(), how, shares, config.seed)
-        )
-        table = grouped.drop("split").join(parts, on="bin_image_id", how="left", maintain_order="left")
+        table = divided(manifest, how, shares, seed=config.seed, stays=stays)
         task.note("proving")
-        proof = prove(table)
-        sizes = _sizes(table)
+        proof, sizes = prove(table), _sizes(table)
         _train_has(sizes, config.counts)
-        path = manifest.with_table(table).write(SPLIT)
+        write_drawn(config.data, stays, table.with_columns(manifest.table["group"]), drawn)
+        finished = manifest.with_table(table)
+        path = finished.write(SPLIT)
         task.advance(manifest.table.height)
+    since = Since() if last is None else last.since(finished.usable())
+    without = finished.usable()["split"].null_count() - since.set_apart
+    warnings = [*_warnings(shares or SPLITS, sizes, proof, without=without), *_changes(last, stays, since)]
     report = SplitReport(
         path=str(path),
         fingerprint=sha256_of(path),
@@ -152,10 +160,21 @@ def _split(config: SplitConfig, progress: Progress) -> SplitReport:
         groups=table.filter(pl.col("split").is_not_null())["group"].n_unique(),
         sizes=sizes,
         leakage=proof,
-        warnings=tuple(_warnings(shares or SPLITS, sizes, proof, without=parts["split"].null_count())),
+        since=since,
+        warnings=tuple(warnings),
     )
     write_json(config.data / REPORT, to_plain(report))
     return report
+
+
+def _last(config: SplitConfig) -> Before | None:
+    """What was drawn here before; to a fresh draw it does not matter whether that can be read."""
+    try:
+        return read_before(config.data)
+    except ManifestError:
+        if config.fresh:
+            return None
+        raise
 
 
 def _enough(manifest: Manifest, photos: int) -> None:
@@ -191,29 +210,6 @@ def _decided(how: How, usable: pl.DataFrame, manifest: Manifest) -> How:
             hint="Take --how grouped, or fetch again with a labels.csv that has the columns id and split.",
         )
     return how
-
-
-def _given(usable: pl.DataFrame) -> pl.DataFrame:
-    return usable.select("bin_image_id", "split")
-
-
-def _assigned(usable: pl.DataFrame, how: How, shares: Mapping[str, float], seed: int) -> pl.DataFrame:
-    """`bin_image_id` and `split` of photos; whole groups, or (the naive way) each photo by itself."""
-    unit = "bin_image_id" if how == "random_that_leaks" else "group"
-    table = usable.group_by(unit).agg((pl.col("count_key") == key).sum().alias(key) for key in COUNT_KEYS).sort(unit)
-    if table.height < len(shares):
-        raise DataError(
-            f"All {usable.height} photos belong to {table.height} bin(s): too few for {len(shares)} splits.",
-            hint="Fetch photos of more bins, or ask for fewer parts: --fractions 80/20.",
-        )
-    chosen_g = assign_groups(
-        table.select(COUNT_KEYS).to_numpy().astype(np.int64),
-        np.array(list(shares.values())),
-        np.random.default_rng(seed),
-    )
-    names = np.array(list(shares))[chosen_g]
-    parts = table.select(unit, split=pl.Series(names, dtype=pl.String))
-    return usable.drop("split").join(parts, on=unit).select("bin_image_id", "split")
 
 
 def _sizes(table: pl.DataFrame) -> Sizes:
@@ -256,3 +252,17 @@ def _warnings(wanted: Iterable[str], sizes: Sizes, proof: LeakageProof, *, witho
         yield f"train has no photo of count {', '.join(bare)}, though another split has."
     if without:
         yield f"{without} photos came without a split and are in none."
+
+
+def _changes(last: Before | None, stays: Before | None, since: Since) -> Iterator[str]:
+    """What a person should know of photos that were split before."""
+    if last is not None and stays is None and since.moved:
+        yield (
+            f"Drawn anew (before: {last.how}): {since.moved} photos that were in val or test are in train now. "
+            "Don't compare models trained before with later ones on this split."
+        )
+    if stays is not None and since.set_apart:
+        yield (
+            f"{since.set_apart} photos are left out: new photos show that their bins are the same as bins of a split "
+            "further from training."
+        )

@@ -1,7 +1,8 @@
 """backup and restore: the whole ledger in one file that either database can be made from.
 
 A zip of Parquet files, one a table, and `manifest.json`: the version, each table's rows and SHA-256, and the head of
-the audit log. All tables are of one moment, while others go on writing.
+the audit log. All tables are of one moment, while others go on writing. A registry of models in the same database is
+left out, since its bundles are elsewhere; what the audit log says of it stays, or the log would be broken.
 """
 
 import time
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from bintally.artifacts import atomic_write, sha256_of, storage_errors
 from bintally.database import audit
 from bintally.database.migrate import version_of
-from bintally.database.types import Money, now
+from bintally.database.types import Money, Table, now
 from bintally.errors import DataError, UsageError
 from bintally.inventory import schema
 from bintally.inventory.bulk.stage import fill
@@ -30,7 +31,16 @@ from bintally.progress import SILENT, Progress
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = "bintally ledger backup 1"
 _BLOCK: Final = 250_000
-_TABLES: Final = schema.Bin.metadata.sorted_tables  # each after those it refers to
+
+
+def _ledgers_tables() -> list[sa.Table]:
+    """Each after those it refers to. Others may stand in the same database, and be known by now: a registry's."""
+    homes = {schema.__name__, audit.__name__}
+    ours = {mapper.local_table for mapper in Table.registry.mappers if mapper.class_.__module__ in homes}
+    return [table for table in Table.metadata.sorted_tables if table in ours]
+
+
+_TABLES: Final = _ledgers_tables()
 
 
 class Kept(msgspec.Struct, frozen=True):

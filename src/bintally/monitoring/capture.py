@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
 
-from bintally.artifacts import sync_folder
+from bintally.artifacts import is_at, lock, sync_folder
 from bintally.errors import StorageError
 from bintally.monitoring.capture_files import SUFFIX, hour_folder
 from bintally.monitoring.capture_line import Event, encoded
 from bintally.monitoring.capture_tidy import Tidy
 from bintally.monitoring.commits import GroupCommit
-from bintally.monitoring.files import disk_errors, is_at, lock, make_folder
+from bintally.monitoring.files import disk_errors, make_folder
 
 _PARTS: Final = 16  # a file may have this share of all captures' size, so that the oldest go in small steps
 _MOST_PART_BYTES: Final = 64 * 2**20

@@ -10,8 +10,9 @@ from typing import IO, Final
 
 import msgspec
 
+from bintally.artifacts import lock
 from bintally.monitoring.capture_files import capture_files
-from bintally.monitoring.files import lock, unwritten
+from bintally.monitoring.files import unwritten
 
 _EVERY_S: Final = 60.0
 _STEADY_S: Final = 3600.0

@@ -1,13 +1,11 @@
 """Files that one process writes and others look after: folders that last, locks that go with their owner."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from bintally.artifacts import storage_errors, sync_folder
+from bintally.artifacts import lock, storage_errors, sync_folder
 from bintally.errors import StorageError
 
 
@@ -31,19 +29,6 @@ def make_folder(folder: Path) -> None:
         sync_folder(each.parent)
 
 
-def lock(file: IO[bytes]) -> bool:
-    """Takes the lock on an open file, which goes with it; False: another process has it."""
-    if sys.platform == "win32":  # no flock there; one process writes, and nobody tidies up behind its back
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 @contextmanager
 def unwritten(path: Path) -> Iterator[IO[bytes] | None]:
     """An open file that nobody writes just now; None: it is gone, or somebody does."""
@@ -55,11 +40,3 @@ def unwritten(path: Path) -> Iterator[IO[bytes] | None]:
         return
     with file:
         yield file if lock(file) else None
-
-
-def is_at(path: Path, file: IO[bytes]) -> bool:
-    """Whether `path` still is the open `file`."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except (FileNotFoundError, NotADirectoryError):
-        return False

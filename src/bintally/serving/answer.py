@@ -31,7 +31,7 @@ class BinState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountAnswer(CountEstimate, frozen=True, kw_only=True):
-    """The one answer of every door.
+    """The one answer of every door. `model_version`: where a registry says which version answers, such as "bintally/3".
 
     `verdict`: where a record was given or the bin is known. `degraded`: what could not be done, in words; the count
     stands all the same.
@@ -41,6 +41,7 @@ class CountAnswer(CountEstimate, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     bin: BinState | None = None
     degraded: tuple[str, ...] = ()
+    model_version: str | None = None
     replayed: bool = False
     """Whether it was given before, to the same Idempotency-Key; doors say so beside the JSON, which stays the same."""
 
@@ -50,10 +51,10 @@ class CountAnswer(CountEstimate, frozen=True, kw_only=True):
         return cls(**{name: getattr(estimate, name) for name in estimate.__struct_fields__}, **more)
 
     def to_plain(self) -> dict[str, Any]:
-        """Dicts, lists and scalars as `to_json` writes them; parts that the ledger adds only where there are any."""
+        """Dicts, lists and scalars as `to_json` writes them; what is added to a count only where there is any."""
         record: dict[str, Any] = msgspec.json.decode(CountEstimate.to_json(self))
         del record["replayed"]
-        for name in ("verdict", "bin", "degraded"):
+        for name in ("verdict", "bin", "degraded", "model_version"):
             if not record[name]:
                 del record[name]
         if self.verdict is not None:

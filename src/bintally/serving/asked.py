@@ -17,6 +17,9 @@ parsers of the rare ones on a stranger's bytes."""
 
 JSON_TYPE: Final = "application/json"
 
+WHAT: Final = ("url", "counts", "bin_image_id", "bin_id", "site", "recorded_count", "captured_at", "model")
+"""The fields of `Asked` that, with the photo, are the question: not who asks, by which door, and by when."""
+
 
 def new_id() -> str:
     """A name for a request, one that sorts by time: it stands in logs, captures and answers."""
@@ -49,6 +52,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     inference_id: str | None = None  # the caller's own name for it (SageMaker), for the capture
     custom_attributes: str | None = None  # what SageMaker's caller sent along, for the capture
     deadline: float | None = None
+    question: bytes | None = None  # what `idempotency.question` made of it, once it has
 
     @property
     def left_s(self) -> float:

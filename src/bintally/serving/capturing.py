@@ -11,14 +11,14 @@ import msgspec
 from bintally.monitoring.capture import CaptureLog
 from bintally.monitoring.capture_line import Event
 from bintally.serving.answer import CountAnswer
-from bintally.serving.asked import Asked
+from bintally.serving.asked import WHAT, Asked
 from bintally.serving.idempotency.question import event_id_of, key_of
+from bintally.serving.photo_check import media_type_of
 from bintally.serving.redaction import without_secrets
 from bintally.serving.settings import ServeConfig
 
 FOLDER: Final = "capture"
 _DAY_S: Final = 86_400.0
-_ASKED: Final = ("url", "counts", "bin_image_id", "bin_id", "site", "recorded_count", "captured_at", "model")
 
 
 class SampledCapture:
@@ -43,7 +43,7 @@ class SampledCapture:
         event = Event(
             event_id=await event_id_of(asked),
             inference_time=datetime.fromtimestamp(time.time(), UTC),
-            content_type=media_type_of(photo),
+            content_type=media_type_of(photo) or asked.content_type,
             photo=photo,
             answer=answer.to_json(),
             attributes=attributes_of(asked),
@@ -66,15 +66,8 @@ def is_drawn(asked: Asked, percent: float) -> bool:
 
 def attributes_of(asked: Asked) -> tuple[str, ...]:
     """What the caller sent along, and what was asked of the photo, as one line of JSON."""
-    told = {name: value for name in _ASKED if (value := getattr(asked, name)) is not None}
+    told = {name: value for name in WHAT if (value := getattr(asked, name)) is not None}
     if asked.url is not None:
         told["url"] = without_secrets(asked.url)
     sent = () if asked.custom_attributes is None else (asked.custom_attributes,)
     return (*sent, msgspec.json.encode(told).decode())
-
-
-def media_type_of(photo: bytes) -> str:
-    """What the bytes of a checked photo are: they are captured as they are, in whatever body they came."""
-    if photo.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    return "image/png" if photo.startswith(b"\x89PNG") else "image/webp"

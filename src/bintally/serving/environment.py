@@ -12,7 +12,7 @@ from bintally.errors import ConfigError, UsageError, did_you_mean
 
 PREFIX: Final = "BINTALLY_SERVE_"
 
-_OF_KUBERNETES: Final = re.compile(r"SERVICE_(HOST|PORT.*)|PORT_\d+_.*")
+_OF_KUBERNETES: Final = re.compile(r"SERVICE_(HOST|PORT.*)=.*|PORT_\d+_.*|PORT=(tcp|udp|sctp)://.*", re.DOTALL)
 """For a Service called "bintally-serve", Kubernetes sets such variables in every container beside it."""
 
 
@@ -25,7 +25,7 @@ def told(environment: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> dic
     found = {}
     for variable, text in environment.items():
         name = variable.removeprefix(PREFIX)
-        if name == variable or text == "" or _OF_KUBERNETES.fullmatch(name) or text.startswith(("tcp://", "udp://")):
+        if name == variable or text == "" or _OF_KUBERNETES.fullmatch(f"{name}={text}"):
             continue
         if name.lower() not in fields:
             raise ConfigError(

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp
 from bintally.serving.assembly import build, running
 from bintally.serving.http.app import create_app
 from bintally.serving.http.guards.connections import GuardedHttp
-from bintally.serving.listening import BACKLOG, Serving, url_of
+from bintally.serving.listening import BACKLOG, Serving, check_certificate, url_of
 from bintally.serving.operation.logs import FIELDS
 from bintally.serving.operation.reloading import Reloading
 from bintally.serving.service import CountingService
@@ -116,15 +117,19 @@ def serve_on(
     *,
     on_ready: Callable[[Serving], None],
     beside: Beside | None = None,
+    shared: Path | None = None,
 ) -> None:
-    """Loads the model and answers what comes in by `listener`, until told to stop. `beside` makes it a worker.
+    """Loads the model and answers what comes in by `listener`, until told to stop.
+
+    `beside` makes it a worker; `shared` is then a folder of all workers of this start.
 
     Raises:
         BundleError: no usable model.
         UsageError: settings that make no sense together.
     """
+    check_certificate(config)
     service = build(config)
-    app = create_app(service, config)
+    app = create_app(service, config, shared=shared)
     card = service.models.default.card
     serving = Serving(url_of(config, listener), card.name, card.licence)
 

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,6 +43,25 @@ def url_of(config: ServeConfig, listener: socket.socket) -> str:
     scheme = "http" if config.tls_cert is None else "https"
     host = f"[{config.host}]" if ":" in config.host else config.host
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+def check_certificate(config: ServeConfig) -> None:
+    """Finds out before the service starts whether its certificate and key can be used.
+
+    Raises:
+        UsageError: they can't, or one of the two is not given.
+    """
+    if config.tls_cert is None and config.tls_key is None:
+        return
+    if config.tls_cert is None or config.tls_key is None:
+        raise UsageError("A certificate needs its key, and a key its certificate.", hint="Give both, or neither.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise UsageError(
+            f"{config.tls_cert} and {config.tls_key} can't be used: {error.strerror or error}.",
+            hint="Both are PEM files, and belong together.",
+        ) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

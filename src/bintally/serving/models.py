@@ -1,10 +1,13 @@
 """The models a service has loaded: the one it was started with, and those that were asked for by name."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
 
+from bintally import signatures
+from bintally.bundle import find_bundle
 from bintally.counting.counter import Counter
 from bintally.errors import BintallyError, RequestError, did_you_mean
 from bintally.serving.engine.engine import Engine
@@ -13,19 +16,37 @@ from bintally.serving.refusals import stopping
 DEFAULT: Final = "default"
 """What the model is called that the service was started with; its card's name works too."""
 
+MEMORY_PER_BYTE: Final = 12
+"""Bytes of memory for each byte of a model's graph, at most: the bundled models were measured at 3 to 12."""
+
 
 class Models:
-    """Engines by name, used by one event loop. `make` makes an engine of a loaded model, ready to count."""
+    """Engines by name, used by one event loop. `make` makes an engine of a loaded model, ready to count.
 
-    def __init__(self, bundle: Path | str | None, make: Callable[[Counter], Engine], *, threads: int = 0) -> None:
-        self._bundle, self._make, self._threads = bundle, make, threads
+    `trust`: files of public keys; a model must be signed with one of them (none: a signature only tells damage).
+    """
+
+    def __init__(
+        self,
+        bundle: Path | str | None,
+        make: Callable[[Counter], Engine],
+        *,
+        threads: int = 0,
+        trust: Sequence[Path] = (),
+    ) -> None:
+        self._bundle, self._make, self._threads, self._trust = bundle, make, threads, trust
         self._default = self._loaded(bundle)
         self._named: dict[str, Engine] = {}
         self._loading: set[str] = set()
         self._one_reload = asyncio.Lock()
         self._is_closed = False
+        self._versions: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
         self.damaged: str | None = None
         """Why the newest reload was refused; None: it was not."""
+        self.also_default: frozenset[str] = frozenset()
+        """Other names of the default model: what a registry calls it."""
+        self.anew: Callable[[], Awaitable[None]] | None = None
+        """What a reload does where a registry says which model is the default one."""
 
     @property
     def default(self) -> Engine:
@@ -38,7 +59,7 @@ class Models:
         Raises:
             RequestError: 404, no such model is loaded.
         """
-        if name is None or name in (DEFAULT, self._default.card.name):
+        if name is None or self._is_default(name):
             return self._default
         if name not in self._named:
             raise RequestError(
@@ -48,6 +69,19 @@ class Models:
                 hint=did_you_mean(name, [*self._named, self._default.card.name]),
             )
         return self._named[name]
+
+    def version_of(self, engine: Engine) -> str | None:
+        """Which version of a registry an engine is of; None: of none."""
+        return self._versions.get(engine)
+
+    def swap(self, engine: Engine, version: str) -> Engine:
+        """Has `engine` answer from now on, as the default one, and returns the one before, which is not closed.
+
+        Whoever took that is still answered by it.
+        """
+        self._versions[engine] = version
+        before, self._default, self.damaged = self._default, engine, None
+        return before
 
     def named(self) -> dict[str, Engine]:
         """Those that were loaded by name."""
@@ -60,11 +94,11 @@ class Models:
             RequestError: 409, one of that name is loaded; 503, the service is stopping.
             BundleError: it can't be used.
         """
-        if name in (DEFAULT, self._default.card.name, *self._named, *self._loading):
+        if self._is_default(name) or name in (*self._named, *self._loading):
             raise RequestError(f"A model {name!r} is loaded.", status=409, code="model_loaded", hint="Unload it first.")
         self._loading.add(name)
         try:
-            self._named[name] = await self._started(bundle)
+            self._named[name] = await self.started(bundle)
         finally:
             self._loading.discard(name)
         return self._named[name]
@@ -88,9 +122,12 @@ class Models:
         Raises:
             BundleError: the folder holds no usable model; `damaged` says why until a reload works.
         """
+        if self.anew is not None:
+            await self.anew()
+            return
         async with self._one_reload:
             try:
-                engine = await self._started(self._bundle)
+                engine = await self.started(self._bundle)
             except BintallyError as error:
                 self.damaged = error.message
                 raise
@@ -102,13 +139,24 @@ class Models:
         self._is_closed = True
         await asyncio.gather(*(engine.close() for engine in (self._default, *self._named.values())))
 
-    async def _started(self, bundle: Path | str | None) -> Engine:
+    async def started(self, bundle: Path | str | None) -> Engine:
+        """An engine of a bundle, ready to count; it is the caller's to close, or to `swap` in.
+
+        Raises:
+            BundleError: it can't be used.
+            RequestError: 503, the service is stopping.
+        """
         engine = await asyncio.to_thread(self._loaded, bundle)
         if self._is_closed:
             await engine.close()
             raise stopping()
         return engine
 
+    def _is_default(self, name: str) -> bool:
+        return name in (DEFAULT, self._default.card.name) or name in self.also_default
+
     def _loaded(self, bundle: Path | str | None) -> Engine:
         """An engine that has counted its first photo: what takes time has been done before anybody waits for it."""
-        return self._make(Counter(bundle, threads=self._threads or None))
+        folder = find_bundle(bundle)
+        signatures.check(folder, self._trust)  # before any of it is read
+        return self._make(Counter(folder, threads=self._threads or None))

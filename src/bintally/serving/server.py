@@ -26,7 +26,7 @@ def serve(*, on_ready: Callable[[Serving], None] = lambda _: None, **settings: A
     config = ServeConfig.from_environment(settings)
     with (
         logging_to_stderr(level=config.log_level, form=config.log_format),
-        _sigterm_like_ctrl_c(),
+        _signals_during_the_start(),
         suppress(KeyboardInterrupt),  # a stop that comes before anything is answered is one in good order, too
         listening(config.host, config.port) as listener,
     ):
@@ -42,13 +42,17 @@ def serve(*, on_ready: Callable[[Serving], None] = lambda _: None, **settings: A
 
 
 @contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM (a container's stop) during the start ends the service as Ctrl-C does."""
+def _signals_during_the_start() -> Iterator[None]:
+    """SIGTERM (a container's stop) ends the service as Ctrl-C does; SIGHUP finds a model that is just being loaded."""
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handlers: dict[int, Any] = {signal.SIGTERM: signal.default_int_handler}
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = signal.SIG_IGN
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -18,6 +18,7 @@ from bintally.records import CountEstimate
 from bintally.serving.answer import BinState, CountAnswer
 from bintally.serving.asked import Asked
 from bintally.serving.engine.engine import Engine
+from bintally.serving.idempotency.question import question_soon
 from bintally.serving.models import Models
 from bintally.serving.photo_check import checked
 from bintally.serving.redaction import without_secrets
@@ -109,6 +110,26 @@ class Watcher(Protocol):
         """A question was refused, or failed."""
 
 
+class Follower(Protocol):
+    """Who says which version of a registry is the default model (`serving.following`)."""
+
+    def running(self, service: "CountingService") -> AbstractAsyncContextManager[None]:
+        """Follows the registry meanwhile, and tells in `service.failures` what does not work."""
+
+
+class Shadow(Protocol):
+    """Another model that counts some of the photos, too, which nobody hears (`serving.shadow`)."""
+
+    def offer(self, asked: Asked, photo: bytes, estimate: CountEstimate, answer: CountAnswer) -> None:
+        """A photo that was answered: takes it or not, at once. `estimate` is the engine's, of this photo alone."""
+
+    def photos(self) -> dict[str, int]:
+        """How many were taken since the start, by what became of them: kept or dropped."""
+
+    def running(self, failures: dict[str, str]) -> AbstractAsyncContextManager[None]:
+        """Counts meanwhile, and tells in `failures` what does not work."""
+
+
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What a service is made of beside its models; None: it does without."""
 
@@ -116,6 +137,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     judge: Judge | None = None
     answered: Answered | None = None
     capture: Capture | None = None
+    follower: Follower | None = None
+    shadow: Shadow | None = None
     watchers: tuple[Watcher, ...] = ()
 
 
@@ -150,6 +173,7 @@ class CountingService:
         try:
             with self._admitted(len(asked.photo or b"")):
                 if asked.idempotency_key is not None and self.parts.answered is not None:
+                    asked = msgspec.structs.replace(asked, question=await question_soon(asked))
                     answer = await self.parts.answered.once(asked, lambda: self._answer(asked))
                     self._tell("idempotency", self.parts.answered.failure)
                 else:
@@ -167,6 +191,10 @@ class CountingService:
         asked.check_deadline()
         engine = self.models.get(asked.model)
         photo = await self.photo(asked)
+        with self._held(0 if asked.url is None else len(photo)):
+            return await self._answer_about(asked, photo, engine)
+
+    async def _answer_about(self, asked: Asked, photo: bytes, engine: Engine) -> CountAnswer:
         with self._timed(asked, "count"):
             estimate = await engine.count(asked, photo)
         judged = Judged()
@@ -178,9 +206,17 @@ class CountingService:
             bin_image_id=asked.bin_image_id,
         )
         answer = CountAnswer.of(
-            named, request_id=asked.request_id, verdict=judged.verdict, bin=judged.bin, degraded=judged.degraded
+            named,
+            request_id=asked.request_id,
+            verdict=judged.verdict,
+            bin=judged.bin,
+            degraded=judged.degraded,
+            model_version=self.models.version_of(engine),
         )
-        return await self._captured(asked, photo, answer)
+        answer = await self._captured(asked, photo, answer)
+        if self.parts.shadow is not None:
+            self.parts.shadow.offer(asked, photo, estimate, answer)
+        return answer
 
     async def photo(self, asked: Asked) -> bytes:
         """The photo that is asked about, fetched where it came as a URL.
@@ -248,9 +284,27 @@ class CountingService:
     def _admitted(self, size: int) -> "_Admitted":
         if self.is_stopping:
             raise stopping()
-        if self._under_way >= self._max_waiting or self._bytes_under_way + size > self._max_waiting_bytes:
-            raise overloaded(max(1.0, self.models.default.load().wait_s))
+        if self._under_way >= self._max_waiting:
+            raise self._overloaded()
+        self._check_room(size)
         return _Admitted(self, size)
+
+    @contextmanager
+    def _held(self, size: int) -> Iterator[None]:
+        """So many bytes more are under way: a photo that was fetched, whose size nobody knew before."""
+        self._check_room(size)
+        self._bytes_under_way += size
+        try:
+            yield
+        finally:
+            self._bytes_under_way -= size
+
+    def _check_room(self, size: int) -> None:
+        if self._bytes_under_way + size > self._max_waiting_bytes:
+            raise self._overloaded()
+
+    def _overloaded(self) -> RequestError:
+        return overloaded(max(1.0, self.models.default.load().wait_s))
 
     def enter(self, size: int) -> None:
         """One more under way, of so many bytes."""

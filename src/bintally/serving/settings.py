@@ -26,8 +26,33 @@ class ServeConfig(Config):
     models: Path | None = Field(
         default=None, description="Folder whose subfolders are models that may be loaded by name (/models)."
     )
+    trust: tuple[Path, ...] = Field(
+        default=(), description="Public keys (PEM): only models signed with one of them are loaded."
+    )
     threads: int = Field(default=0, ge=0, le=1024, description="Cores each worker counts with; 0: all, shared out.")
     max_batch: int = Field(default=0, ge=0, le=16, description="Photos in one inference; 0: as many as pays.")
+
+    # The model, where a registry says which.
+    registry: Path | None = Field(default=None, description="Registry whose champion is served, instead of a bundle.")
+    registry_model: str = Field(default="bintally", min_length=1, description="Which of the registry's models.")
+    registry_alias: str = Field(default="champion", min_length=1, description="Alias that is followed.")
+    follow_s: float = Field(default=0.5, gt=0, le=60, description="The registry is looked at every so many seconds.")
+    max_slower: float = Field(
+        default=3.0, ge=0, description="A version that takes so many times as long as the one before is refused."
+    )
+    keep_mb: int = Field(
+        default=512, ge=0, description="Memory that earlier versions may take, loaded for a rollback, in MB; 0: none."
+    )
+
+    shadow: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Percent of photos that the challenger counts, too (default: as its shadow was started); 0: none.",
+    )
+    shadow_mb: int = Field(
+        default=256, ge=1, description="Size that the pairs of one challenger beside one champion may have, in MB."
+    )
 
     # The door.
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")

@@ -2,16 +2,18 @@
 
 One raw file of uint8 [N, px, px, 3] beside a JSON list of the photos' SHA-256, in DATA/cache. A row is found by its
 photo's digest, so a changed photo is never mistaken for its predecessor. Photos are decoded by `counting.decode`:
-training sees the very pixels that serving sees.
+training sees the very pixels that serving sees. A cache that holds more photos will do, and a folder that grew has its
+old photos' pixels copied from the caches that held them, which then go.
 """
 
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -26,6 +28,12 @@ from bintally.training import ranks
 
 PIXELS: Final = "pixels.u8"
 INDEX: Final = "index.json"
+
+_TRIES: Final = 5
+
+Photos: TypeAlias = dict[str, Path]  # by their digests
+
+_Pixels: TypeAlias = Path | NDArray[np.uint8]  # a photo's file, or what it was decoded to
 
 
 class PhotoCache:
@@ -49,18 +57,15 @@ class PhotoCache:
             DataError: a photo can't be decoded, though check let it pass (its file changed since).
             StorageError: the disk is full.
         """
-        photos = dict(zip(table["sha256"], table["path"], strict=True))
-        digests = sorted(photos)
-        which = f"{px}px-{fingerprint(digests)[:12]}"
-        folder = data / "cache" / f"{which}-{code_fingerprint(['counting/decode.py', 'photos.py'])[:8]}"
-        if not (folder / INDEX).is_file():
-            paths = [data / photos[digest] for digest in digests]
-            with one_at_a_time(folder):
-                if not (folder / INDEX).is_file():  # another process may just have made it
-                    for outdated in folder.parent.glob(f"{which}-*"):  # the same photos, decoded by older code
-                        shutil.rmtree(outdated)
-                    _make(folder, paths, digests, px, workers or cpu_count(), progress)
-        return cls(folder, digests, px)
+        photos = {digest: data / path for digest, path in zip(table["sha256"], table["path"], strict=True)}
+        code = code_fingerprint(["counting/decode.py", "photos.py"])[:8]
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):  # a larger one has just taken another's place
+                folder = _with_all_of(data / "cache", photos, px, code)
+                if folder is None:
+                    folder = _made(data / "cache", photos, px, code, workers or cpu_count(), progress)
+                return cls(folder, _index(folder), px)
+        raise DataError(f"Others make and remove the caches of {data} all the time.", hint="Run it again.")
 
     def rows(self, digests: list[str]) -> NDArray[np.int64]:
         """Where the photos with these digests stand."""
@@ -86,26 +91,63 @@ def _opened(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
 
 
-def _make(folder: Path, paths: list[Path], digests: list[str], px: int, workers: int, progress: Progress) -> None:
-    with atomic_folder(folder) as part:
-        _fill(part, paths, px, workers, progress)
-        (part / INDEX).write_text(json.dumps(digests))
+def _index(folder: Path) -> list[str]:
+    digests: list[str] = json.loads((folder / INDEX).read_text())
+    return digests
 
 
-def _fill(folder: Path, paths: list[Path], px: int, workers: int, progress: Progress) -> None:
+def _held(caches: Path, px: int, code: str) -> Iterator[tuple[Path, list[str]]]:
+    """All caches of photos at `px` that this code decoded, with the digests they hold."""
+    for index in sorted(caches.glob(f"{px}px-*-{code}/{INDEX}")):
+        with suppress(FileNotFoundError):
+            yield index.parent, _index(index.parent)
+
+
+def _with_all_of(caches: Path, photos: Photos, px: int, code: str) -> Path | None:
+    """The smallest cache that holds all of `photos`."""
+    found = [(len(held), folder) for folder, held in _held(caches, px, code) if photos.keys() <= set(held)]
+    return min(found)[1] if found else None
+
+
+def _made(caches: Path, photos: Photos, px: int, code: str, workers: int, progress: Progress) -> Path:
+    """A new cache of `photos`; those that hold nothing else, or what older code decoded of them, are removed."""
+    digests = sorted(photos)
+    which = f"{px}px-{fingerprint(digests)[:12]}"
+    folder = caches / f"{which}-{code}"
+    with one_at_a_time(folder):
+        if (folder / INDEX).is_file():  # another process has just made it
+            return folder
+        smaller = {place: held for place, held in _held(caches, px, code) if photos.keys() >= set(held)}
+        known: dict[str, NDArray[np.uint8]] = {}
+        for place, held in smaller.items():
+            pixels_nhwc = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=(len(held), px, px, 3))
+            known.update(zip(held, pixels_nhwc, strict=True))
+        with atomic_folder(folder) as part:
+            _fill(part, [known.get(digest, photos[digest]) for digest in digests], px, workers, progress)
+            (part / INDEX).write_text(json.dumps(digests))
+        for outdated in {*caches.glob(f"{which}-*"), *smaller} - {folder}:
+            shutil.rmtree(outdated, ignore_errors=True)
+    return folder
+
+
+def _fill(folder: Path, sources: Sequence[_Pixels], px: int, workers: int, progress: Progress) -> None:
     target = folder / PIXELS
     # Written in order rather than through a map: a full disk is then an error here, not a SIGBUS later.
     # Threads do: Pillow decodes and scales without the interpreter lock.
     with (
         storage_errors(target),
         target.open("wb") as file,
-        progress.task("cache", total=len(paths), unit="photos") as task,
+        progress.task("cache", total=len(sources), unit="photos") as task,
         ThreadPoolExecutor(workers) as pool,
     ):
-        for chunk in _batched(paths, 32 * workers):  # bounded: a map over all would queue decoded photos
-            for pixels_hwc in pool.map(_decoded, chunk, repeat(px)):
+        for chunk in _batched(sources, 32 * workers):  # bounded: a map over all would queue decoded photos
+            for pixels_hwc in pool.map(_pixels, chunk, repeat(px)):
                 file.write(pixels_hwc.data)
                 task.advance()
+
+
+def _pixels(source: _Pixels, px: int) -> NDArray[np.uint8]:
+    return _decoded(source, px) if isinstance(source, Path) else source
 
 
 def _decoded(path: Path, px: int) -> NDArray[np.uint8]:
@@ -117,6 +159,6 @@ def _decoded(path: Path, px: int) -> NDArray[np.uint8]:
         ) from error
 
 
-def _batched(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+def _batched(sources: Sequence[_Pixels], size: int) -> Iterator[Sequence[_Pixels]]:
     """`itertools.batched`, which Python 3.11 does not have yet."""
-    return (paths[start : start + size] for start in range(0, len(paths), size))
+    return (sources[start : start + size] for start in range(0, len(sources), size))

@@ -10,6 +10,8 @@ from bintally.training.recipe import Recipe
 
 RUN: Final = "run.json"
 RECIPE: Final = "recipe.json"
+WEIGHTS: Final = "model.safetensors"
+"""A run's trained weights, float32, under the names of `CountNetwork.weights`."""
 
 
 class TrainReport(msgspec.Struct, frozen=True, kw_only=True):

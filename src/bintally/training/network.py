@@ -20,12 +20,9 @@ from bintally.bundle import COMPRESSED, MODEL
 from bintally.errors import BackboneError, did_you_mean
 from bintally.settings import weights_folders
 from bintally.training.attributes import OUTPUTS
+from bintally.training.finished import WEIGHTS as WEIGHTS
 from bintally.training.heads import ChangeHead
 from bintally.training.recipe import NetworkSettings
-
-WEIGHTS = "model.safetensors"
-"""A run's trained weights, float32, under the names of `CountNetwork.weights`."""
-
 
 BESIDE = ("change.", "record.")
 """How the names of weights begin that are not the backbone's; a network that lacks such a head leaves them."""

@@ -14,6 +14,7 @@ from bintally.data.balance import balanced_indices, class_weights
 from bintally.errors import TrainingError
 from bintally.manifest import SPLIT, Manifest
 from bintally.training.dataset import labels_of
+from bintally.training.deciding import CODE as CODE
 from bintally.training.losses import CountLoss, neighbour_targets
 from bintally.training.module import Target
 from bintally.training.network import starting_files
@@ -21,39 +22,6 @@ from bintally.training.recipe import Recipe
 from bintally.training.teachers import Teachers, teacher_files
 
 Floats = NDArray[np.float64]
-
-CODE: Final = (
-    "counting/decode.py",
-    "counting/facts.py",
-    "counting/metrics.py",
-    "data/balance.py",
-    *(
-        f"training/{name}.py"
-        for name in (
-            "attributes",
-            "averaging",
-            "beside",
-            "bins",
-            "cache",
-            "dataset",
-            "features",
-            "feed",
-            "heads",
-            "loop",
-            "losses",
-            "mixing",
-            "module",
-            "network",
-            "optimizer",
-            "pairs",
-            "plan",
-            "replay",
-            "teachers",
-            "watch",
-        )
-    ),
-)
-"""What decides a training's weights. Not the whole wing: a better message in export must not cost an hour."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from bintally.data.check import CheckSettings
 from bintally.data.fetch import FetchSettings
 from bintally.data.split import SplitSettings
 from bintally.records import COUNT_KEYS, parse_counts
+from bintally.registry.gates.settings import PromoteSettings
 from bintally.training.diagnose.settings import DiagnoseSettings
 from bintally.training.profile.settings import ProfileSettings
 from bintally.training.tune.settings import TuneSettings
@@ -244,6 +245,7 @@ class Recipe(Config):
     profile: ProfileSettings = ProfileSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     tune: TuneSettings = TuneSettings()
+    promote: PromoteSettings = PromoteSettings()
 
     @field_validator("counts")
     @classmethod

@@ -68,7 +68,7 @@ def http_api(photo: bytes, *, content_type: str = "image/jpeg", **more: Any) -> 
     }
 
 
-def stored(bucket: str, *keys: str) -> dict[str, Any]:
+def stored(bucket: str, *keys: str, sequencer: str = "0055AED6DCD90281E5") -> dict[str, Any]:
     """S3's notification: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
     return {
         "Records": [
@@ -82,7 +82,12 @@ def stored(bucket: str, *keys: str) -> dict[str, Any]:
                     "s3SchemaVersion": "1.0",
                     "configurationId": "photos",
                     "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
-                    "object": {"key": key, "size": 1024, "eTag": "0123456789abcdef0123456789abcdef"},
+                    "object": {
+                        "key": key,
+                        "size": 1024,
+                        "eTag": "0123456789abcdef0123456789abcdef",
+                        "sequencer": sequencer,
+                    },
                 },
             }
             for key in keys

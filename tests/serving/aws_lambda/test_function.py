@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from bintally.errors import RequestError
 from bintally.serving.aws_lambda.buckets import _client
-from bintally.serving.aws_lambda.function import Function
+from bintally.serving.aws_lambda.function import Function, _response
 from bintally.serving.settings import ServeConfig
 from tests.bundles import bin_photo
 from tests.serving.aws_lambda.golden import Context, http_api, rest, stored
@@ -188,11 +188,28 @@ def test_a_buckets_notification_is_answered_for_each_photo(function: Function, b
     assert function(test, Context()) == {"results": []}
 
 
+def test_a_notification_that_lambda_brings_again_is_answered_once(function: Function, bucket: str) -> None:
+    def ask(sequencer: str) -> Any:
+        [result] = function(stored(bucket, "aisle+7/%C3%A4.jpg", sequencer=sequencer), again)["results"]
+        return result["answer"]
+
+    again = Context()
+    first = ask("1")
+    again.aws_request_id = "another"
+    assert ask("1") == first
+    assert ask("2")["request_id"] == "another-0"  # the object was put there anew
+
+
+def test_when_to_come_again_is_rounded_up_as_by_http() -> None:
+    response = _response(RequestError("Later.", status=503, code="overloaded", retry_after_s=1.2))
+    assert response["headers"]["Retry-After"] == "2"
+
+
 def test_a_notification_that_can_not_be_followed_just_now_is_tried_again_by_lambda(
     function: Function, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RequestError) as error:  # no time left: it may do better when it is called again
-        function(stored(bucket, "aisle+7/%C3%A4.jpg"), Context(left_ms=100))
+        function(stored(bucket, "aisle+7/%C3%A4.jpg", sequencer="3"), Context(left_ms=100))
     assert error.value.status == 504
 
 

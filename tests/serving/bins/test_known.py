@@ -1,5 +1,6 @@
 """A ledger that can't be used costs a photo its verdict, never its place: it waits on disk, and is taken in once."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -136,6 +137,21 @@ def test_an_answer_that_is_wanted_soon_does_not_wait_for_the_ledger(
     assert len(shop.rows(schema.Verdict)) == 1  # also if the thread that nobody waited for came to its end
 
 
+def test_one_who_can_not_wait_does_not_keep_others_from_the_ledger(
+    new_place: Callable[[str], str], counter: Counter, tmp_path: Path
+) -> None:
+    with Shop(stock(new_place("sqlite")), counter, tmp_path, wait_s=30.0, patience_s=0.1) as shop:
+        with shop.locked():
+            assert waits(shop.takes(shop.delivery("A", 3, at=1), left_s=0.05))
+            assert shop.known.failures == {}
+        shop.known._patience_s = 30.0
+        assert not waits(shop.sends("B", 5, at=1))
+        shop.known._patience_s = 0.1
+        with shop.locked():
+            assert waits(shop.sends("C", 2, at=1))  # who waited as long as anybody does has learnt something
+            assert shop.known.failures == {"ledger": "it takes too long"}
+
+
 def test_what_the_ledger_will_never_take_is_put_aside_and_holds_up_nothing(shop: Shop) -> None:
     with shop.locked():
         shop.sends("A", 3, at=1)
@@ -152,6 +168,45 @@ def test_what_the_ledger_will_never_take_is_put_aside_and_holds_up_nothing(shop:
     assert shop.empties() == 1
     assert shop.known.failures == {}
     assert len(shop.rows(schema.Photo)) == 3
+
+
+def test_what_can_not_be_put_aside_is_the_disk_s_fault_and_holds_up_its_own_bin_only(shop: Shop) -> None:
+    """Once the ledger was said to be away, and everybody's photos waited."""
+    with shop.locked():
+        shop.sends("A", 3, at=1)
+        shop.sends("Z", 3, at=1)
+        shop.sends("B", 5, at=1)
+    shop.spool.rejected_folder.write_text("a file where the folder would be")
+    assert shop.empties() == 2
+    assert list(shop.known.failures) == ["waiting"]
+    assert str(shop.spool.rejected_folder) in shop.known.failures["waiting"]
+    assert len(shop.spool.waiting()) == 1
+    shop.spool.rejected_folder.unlink()
+    assert shop.empties() == 1
+    assert list(shop.known.failures) == ["rejected"]
+
+
+def test_a_disk_that_can_not_be_listed_does_not_end_the_emptying(
+    file_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One EMFILE ended the task, and nothing left the disk until the next restart."""
+    monkeypatch.setattr("bintally.serving.bins.known._POLL_S", 0.01)
+    with file_shop.locked():
+        file_shop.sends("A", 3, at=1)
+    file_shop.spool.rejected_folder.symlink_to(file_shop.spool.rejected_folder)  # ELOOP stands in for EMFILE
+    file_shop.clock.passes(60.0)
+
+    async def emptied() -> None:
+        async with asyncio.timeout(30), file_shop.known.running():
+            while "waiting" not in file_shop.known.failures:
+                await asyncio.sleep(0.01)
+            file_shop.spool.rejected_folder.unlink()
+            while file_shop.known.failures:
+                await asyncio.sleep(0.01)
+                file_shop.clock.passes(60.0)
+
+    asyncio.run(emptied())
+    assert len(file_shop.rows(schema.Photo)) == 1
 
 
 def test_a_damaged_file_is_put_aside(file_shop: Shop) -> None:

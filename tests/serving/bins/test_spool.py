@@ -1,14 +1,17 @@
 """What waits on disk is whole, in order, once, and bounded."""
 
 import json
+import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bintally.errors import DataError, RequestError
+from bintally.errors import DataError, RequestError, StorageError
 from bintally.serving.bins.delivery import Delivery
 from bintally.serving.bins.spool import Spool, Waiting
 from tests.serving.bins.shop import replaced, wrong_estimate
@@ -104,6 +107,30 @@ def test_what_a_kill_left_half_written_is_removed(spool: Spool) -> None:
     part.write_bytes(b"half")
     spool.add(delivery("B"))
     assert not part.exists()
+    assert len(spool.waiting()) == 2
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may open no more of them (EMFILE)."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_disk_that_fails_in_any_way_is_told(spool: Spool) -> None:
+    spool.add(delivery())
+    [waiting] = spool.waiting()
+    with no_more_files(), pytest.raises(StorageError):
+        spool.add(delivery("B"))
+    with no_more_files(), pytest.raises(StorageError):
+        spool.reject(waiting, "why", None)
+    with no_more_files(), pytest.raises(StorageError), spool.claimed():
+        pass
+    spool.add(delivery("B"))
     assert len(spool.waiting()) == 2
 
 

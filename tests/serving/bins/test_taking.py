@@ -240,7 +240,7 @@ def test_photos_of_a_ledger_on_a_server_need_a_folder(tmp_path: Path) -> None:
 
     check_photos_folder("ledger.sqlite", None)
     check_photos_folder("postgresql://me@host/shop", tmp_path)
-    with pytest.raises(UsageError, match="--photos FOLDER"):
+    with pytest.raises(UsageError, match="BINTALLY_SERVE_PHOTOS="):
         check_photos_folder("postgresql://me@host/shop", None)
 
 

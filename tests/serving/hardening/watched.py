@@ -79,6 +79,7 @@ class Client:
     """Asks one thing after the other on one connection, which is made anew where an answer closed it."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
 
     def __enter__(self) -> Self:

@@ -144,3 +144,9 @@ def test_a_body_that_keeps_its_pace_may_take_longer_than_the_grace(monkeypatch: 
 
 def test_nobody_reads_past_the_deadline() -> None:
     assert refused(Upload([b"x"] * 1000, pause_s=0.02), within_s=0.1).status == 408
+
+
+def test_what_is_too_late_before_it_begins_is_not_read_at_all() -> None:
+    """It was called a slow body: "0 bytes in 0 s"."""
+    upload = Upload([b"x"])
+    assert (refused(upload, within_s=-1.0).code, upload.taken) == ("deadline_exceeded", 0)

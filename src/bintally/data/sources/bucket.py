@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit, urlunsplit
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
@@ -171,9 +172,11 @@ def gcs_source(bucket: str, prefix: str, *, endpoint: str | None, anonymous: boo
 
 
 def http_source(url: str, *, timeout_s: float) -> BucketSource:
-    """A web server with the bucket's layout under `url`."""
+    """A web server with the bucket's layout under `url`; its name says neither who logs in nor what a query signs."""
+    parts = urlsplit(url)
+    name = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
     store = HTTPStore.from_url(url, client_options=_client(timeout_s), retry_config=_NO_RETRIES)
-    return BucketSource(store, name=url.rstrip("/"))
+    return BucketSource(store, name=name)
 
 
 def _client(timeout_s: float) -> "ClientConfig":

@@ -11,6 +11,8 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-struc
 
 import base64
 import binascii
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote_plus
@@ -49,10 +51,17 @@ class Direct(msgspec.Struct, frozen=True):
     idempotency_key: str | None = None
 
 
+class NewObject(msgspec.Struct, frozen=True):
+    """A photo that was put into a bucket. `idempotency_key`: the same when Lambda brings the notification again."""
+
+    place: S3Object
+    idempotency_key: str | None = None
+
+
 class Notified(msgspec.Struct, frozen=True):
     """S3 tells of new photos."""
 
-    objects: tuple[S3Object, ...]
+    objects: tuple[NewObject, ...]
 
 
 Event: TypeAlias = Http | Direct | Notified
@@ -107,12 +116,20 @@ def _notified(event: Mapping[str, Any]) -> Notified:
     """S3's test message ({"Event": "s3:TestEvent"}) has no records and does not come here."""
     try:
         records = [record["s3"] for record in event["Records"] if record.get("eventSource") == "aws:s3"]
-        objects = tuple(S3Object(str(s3["bucket"]["name"]), unquote_plus(str(s3["object"]["key"]))) for s3 in records)
+        objects = tuple(_new_object(str(s3["bucket"]["name"]), s3["object"]) for s3 in records)
     except (LookupError, TypeError, AttributeError):
         objects = ()
     if not objects:
         raise invalid("The event's records are not S3's.", hint="Connect a bucket's s3:ObjectCreated notifications.")
     return Notified(objects)
+
+
+def _new_object(bucket: str, told: Mapping[str, Any]) -> NewObject:
+    place, sequencer = S3Object(bucket, unquote_plus(str(told["key"]))), told.get("sequencer")
+    if sequencer is None:  # what was put cannot be told from what was put over it
+        return NewObject(place)
+    name = json.dumps([place.bucket, place.key, str(sequencer)])  # a key may be longer than an Idempotency-Key
+    return NewObject(place, f"s3-{hashlib.sha256(name.encode()).hexdigest()}")
 
 
 def _direct(event: Mapping[str, Any]) -> Direct:

@@ -5,6 +5,7 @@ Keys are not asked for: IAM, or API Gateway's keys and usage plans, decide who m
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable
@@ -18,7 +19,7 @@ from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import JSON_TYPE
 from bintally.serving.assembly import build, running
 from bintally.serving.aws_lambda.buckets import photo_in
-from bintally.serving.aws_lambda.events import Direct, Event, Http, Notified, S3Object, event_of, no_other
+from bintally.serving.aws_lambda.events import Direct, Event, Http, NewObject, Notified, S3Object, event_of, no_other
 from bintally.serving.http.body import PhotoRequest, media_type, parse
 from bintally.serving.refusals import ErrorAnswer, detail_of
 from bintally.serving.settings import ServeConfig
@@ -99,18 +100,18 @@ class Function:
             photo = msgspec.structs.replace(photo, image=await self._stored(direct.s3))
         return await self._service.count(photo.asked(**about, idempotency_key=direct.idempotency_key))
 
-    async def _notified(self, place: S3Object, about: dict[str, Any]) -> dict[str, Any]:
+    async def _notified(self, new: NewObject, about: dict[str, Any]) -> dict[str, Any]:
         """What one photo of a notification came to. What may pass is raised: then Lambda tries the event again."""
-        outcome = await self._outcome(self._from_bucket(place, about))
+        outcome = await self._outcome(self._from_bucket(new, about))
         if isinstance(outcome, BintallyError) and detail_of(outcome)[0] >= 500:
             raise outcome
         told = _plain(outcome)
         is_answered = isinstance(outcome, CountAnswer)
-        return {"bucket": place.bucket, "key": place.key, **({"answer": told} if is_answered else told)}
+        return {"bucket": new.place.bucket, "key": new.place.key, **({"answer": told} if is_answered else told)}
 
-    async def _from_bucket(self, place: S3Object, about: dict[str, Any]) -> CountAnswer:
-        photo = PhotoRequest(image=await self._stored(place))
-        return await self._service.count(photo.asked(**about))
+    async def _from_bucket(self, new: NewObject, about: dict[str, Any]) -> CountAnswer:
+        photo = PhotoRequest(image=await self._stored(new.place))
+        return await self._service.count(photo.asked(**about, idempotency_key=new.idempotency_key))
 
     async def _stored(self, place: S3Object) -> bytes:
         return await asyncio.to_thread(photo_in, place, max_photo_bytes=self._config.max_photo_bytes)
@@ -149,7 +150,7 @@ def _response(outcome: CountAnswer | BintallyError) -> dict[str, Any]:
         return _http_answer(200, outcome.to_json().encode(), **{"X-Request-Id": outcome.request_id}, **again)
     status, detail = detail_of(outcome)
     after_s = outcome.retry_after_s if isinstance(outcome, RequestError) else None
-    later = {} if after_s is None else {"Retry-After": str(max(round(after_s), 1))}
+    later = {} if after_s is None else {"Retry-After": str(math.ceil(after_s))}
     return _http_answer(status, msgspec.json.encode(ErrorAnswer(detail)), **later)
 
 

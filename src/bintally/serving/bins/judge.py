@@ -17,6 +17,7 @@ from bintally.serving.settings import ServeConfig
 
 if TYPE_CHECKING:
     from bintally.serving.bins.known import KnownBins
+    from bintally.serving.bins.taking import Taker
 
 
 class BinJudge:
@@ -55,7 +56,9 @@ class BinJudge:
                 code="no_ledger",
                 hint="Start it with --ledger PLACE, or leave bin_id out.",
             )
-        if asked.model is not None and engine.card.model_sha256 != self._models.default.card.model_sha256:
+        # By name only: one that was the default when it was taken may be followed by another one meanwhile.
+        is_named = any(engine is each for each in self._models.named().values())
+        if is_named and engine.card.model_sha256 != self._models.default.card.model_sha256:
             raise invalid(
                 "Bins are followed with the model that the service was started with.",
                 hint="Leave model out, or bin_id.",
@@ -78,17 +81,28 @@ class BinJudge:
             yield
 
 
+def taker_of(config: ServeConfig) -> "Taker":
+    """What takes photos into the ledger of `config`, which has one.
+
+    Raises:
+        UsageError: nobody said where the ledger's photos are kept.
+    """
+    from bintally.serving.bins.ledger_place import LedgerPlace, check_photos_folder
+    from bintally.serving.bins.taking import Taker
+
+    assert config.ledger is not None  # noqa: S101 - asked for only where there is one
+    check_photos_folder(config.ledger, config.photos)
+    return Taker(LedgerPlace(config.ledger), policy=config.policy, follow=config.follow, photos=config.photos)
+
+
 def _known(config: ServeConfig, models: Models) -> "KnownBins | None":
     """What follows bins. Imported only here: the ledger's libraries take 0.7 s and 70 MB."""
     if config.ledger is None:
         return None
     from bintally.serving.bins.known import KnownBins
-    from bintally.serving.bins.ledger_place import LedgerPlace, check_photos_folder
     from bintally.serving.bins.spool import Spool
-    from bintally.serving.bins.taking import Taker
 
-    check_photos_folder(config.ledger, config.photos)
-    taker = Taker(LedgerPlace(config.ledger), policy=config.policy, follow=config.follow, photos=config.photos)
+    taker = taker_of(config)
     taker.how(models.default.counter)
     spool = Spool(config.state_folder / "spool", max_bytes=config.spool_mb * 2**20)
     known = KnownBins(taker, spool, lambda: models.default.counter)

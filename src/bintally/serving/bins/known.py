@@ -8,10 +8,13 @@ them empties the spool, in order, as soon as the ledger is back.
 import asyncio
 import logging
 from collections import Counter as Tally
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Final
+
+import msgspec
 
 from bintally.counting.counter import Counter
 from bintally.errors import BintallyError, DataError, RequestError, StorageError
@@ -32,6 +35,15 @@ _POLL_S: Final = 1.0
 _BATCH: Final = 64  # photos taken out of the spool before others may claim it
 _TRIES: Final = 5  # of a photo that fails, while others don't
 _LOG: Final = logging.getLogger(__name__)
+
+
+class TakenOut(msgspec.Struct):
+    """What became of what waits, after a look at it."""
+
+    taken: int = 0  # photos that left the spool
+    rejected: int = 0  # that will never be taken in, of earlier looks too
+    stuck: set[str] = msgspec.field(default_factory=set)  # bins whose next photos wait behind one that could not leave
+    failure: str | None = None  # of the disk, which is none of the ledger's
 
 
 class KnownBins:
@@ -65,16 +77,20 @@ class KnownBins:
         """
         if not self._breaker.allows():
             return await self._keep(delivery, self.failures.get("ledger", "it failed a moment ago"))
+        patience_s = min(self._patience_s, _SHARE * left_s)
         try:
             job = asyncio.wrap_future(self._takers.submit(self._take, delivery, counter))
-            async with asyncio.timeout(min(self._patience_s, _SHARE * left_s)):
+            async with asyncio.timeout(patience_s):
                 judged = await job
         except RequestError:
             self._worked()
             raise
         except TimeoutError:
             # The thread may still end its work: what is taken in twice stands once.
-            return await self._keep(delivery, self.failed("it takes too long"))
+            why = "it takes too long"
+            if patience_s >= self._patience_s:  # whoever could wait for less says nothing of the ledger
+                self.failed(why)
+            return await self._keep(delivery, why)
         except BintallyError as error:
             return await self._keep(delivery, self.failed(error.message))
         self._worked()
@@ -98,22 +114,22 @@ class KnownBins:
             pool.shutdown(cancel_futures=True)
         self._taker.place.close()
 
-    def take_out(self, *, probe: bool = False) -> int:
-        """Takes what waits into the ledger, in order, and returns how many photos of it that were; waits for it.
+    def take_out(self, *, probe: bool = False) -> TakenOut:
+        """Takes what waits into the ledger, in order; waits for it.
 
         `probe`: looks at the ledger first, also where nothing waits.
 
         Raises:
             StorageError: the ledger can't be used.
+            OSError: the spool's folders can't be listed.
         """
         if probe:
             self._taker.place.check()
-        waiting = self.spool.waiting()[:_BATCH]
-        if not waiting:
-            return 0
-        with self.spool.claimed() as is_ours:
-            stuck: set[str] = set()
-            return sum(self._taken_out(each, stuck) for each in waiting) if is_ours else 0
+        out = TakenOut()
+        if waiting := self.spool.waiting()[:_BATCH]:
+            self._take_out(waiting, out)
+        out.rejected = self.spool.size().rejected
+        return out
 
     def _take(self, delivery: Delivery, counter: Counter) -> Judged | None:
         with suppress(OSError):  # a disk that can't be read does not keep photos from the ledger
@@ -156,24 +172,34 @@ class KnownBins:
             return 0
         loop = asyncio.get_running_loop()
         try:
-            taken = await loop.run_in_executor(self._emptier, lambda: self.take_out(probe=not was_closed))
+            out = await loop.run_in_executor(self._emptier, lambda: self.take_out(probe=not was_closed))
         except StorageError as error:
             self.failed(error.message)
             return 0
         except Exception as error:
             _LOG.exception("Taking photos in from the disk failed.")
-            self.failures["spool"] = f"photos on the disk can't be taken in: {type(error).__name__}; the log says why"
+            self._tell("waiting", f"photos on the disk can't be taken in: {type(error).__name__}; the log says why")
             if not was_closed:
                 self._breaker.failed()
             return 0
-        if taken or not was_closed:
+        if out.taken or not was_closed:
             self._worked()
-        self._tell_rejected()
-        return taken
+        self._tell_of(out)
+        return out.taken
 
-    def _taken_out(self, waiting: Waiting, stuck: set[str]) -> bool:
-        """Whether this one left the spool. What comes after a `stuck` one of its bin waits behind it."""
-        if waiting.bin_key in stuck:
+    def _take_out(self, waiting: Sequence[Waiting], out: TakenOut) -> None:
+        with ExitStack() as stack:
+            try:
+                is_ours = stack.enter_context(self.spool.claimed())
+            except StorageError as error:
+                out.failure = error.message
+                return
+            if is_ours:
+                out.taken = sum(self._taken_out(each, out) for each in waiting)
+
+    def _taken_out(self, waiting: Waiting, out: TakenOut) -> bool:
+        """Whether this one left the spool."""
+        if waiting.bin_key in out.stuck:
             return False
         delivery = None
         try:
@@ -184,31 +210,43 @@ class KnownBins:
         except StorageError:
             raise
         except (RequestError, DataError) as error:
-            self.spool.reject(waiting, str(error), delivery)
+            return self._left(waiting, out, partial(self.spool.reject, waiting, str(error), delivery))
         except Exception as error:
             _LOG.exception("%s can't be taken in.", waiting.name)
-            return self._gave_up(waiting, delivery, error, stuck)
-        else:
-            self.spool.done(waiting)
+            return self._gave_up(waiting, delivery, error, out)
+        return self._left(waiting, out, partial(self.spool.done, waiting))
+
+    def _left(self, waiting: Waiting, out: TakenOut, leave: Callable[[], None]) -> bool:
+        """Whether it left the spool, whose disk may be full."""
+        try:
+            leave()
+        except StorageError as error:
+            out.failure = error.message
+            out.stuck.add(waiting.bin_key)
+            return False
         return True
 
-    def _gave_up(self, waiting: Waiting, delivery: Delivery | None, error: Exception, stuck: set[str]) -> bool:
+    def _gave_up(self, waiting: Waiting, delivery: Delivery | None, error: Exception, out: TakenOut) -> bool:
         """A photo that fails again and again is put aside, so that it does not keep others waiting for ever."""
         self._tries[waiting.key] += 1
         if self._tries[waiting.key] < _TRIES:
-            stuck.add(waiting.bin_key)
+            out.stuck.add(waiting.bin_key)
             return False
         del self._tries[waiting.key]
-        self.spool.reject(waiting, f"{type(error).__name__}: {error}", delivery)
-        return True
+        return self._left(
+            waiting, out, partial(self.spool.reject, waiting, f"{type(error).__name__}: {error}", delivery)
+        )
 
-    def _tell_rejected(self) -> None:
-        rejected = self.spool.size().rejected
-        if rejected:
-            folder = self.spool.rejected_folder
-            self.failures["rejected"] = f"{rejected} photos will never be taken into the ledger: {folder} says why"
+    def _tell_of(self, out: TakenOut) -> None:
+        rejected = f"{out.rejected} photos will never be taken into the ledger: {self.spool.rejected_folder} says why"
+        self._tell("rejected", rejected if out.rejected else None)
+        self._tell("waiting", out.failure and f"photos on the disk can't leave it: {out.failure}")
+
+    def _tell(self, part: str, failure: str | None) -> None:
+        if failure is None:
+            self.failures.pop(part, None)
         else:
-            self.failures.pop("rejected", None)
+            self.failures[part] = failure
 
     def failed(self, why: str) -> str:
         """The ledger can't be used, and why; requests don't try it for a while."""

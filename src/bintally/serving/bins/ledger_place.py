@@ -114,5 +114,5 @@ def check_photos_folder(place: str, photos: Path | None) -> None:
     if photos is None and "://" in place and not place.startswith("sqlite"):
         raise UsageError(
             "Nobody said where photos of a ledger on a server are kept.",
-            hint="Name their folder: --photos FOLDER.",
+            hint="Name their folder: BINTALLY_SERVE_PHOTOS=FOLDER.",
         )

@@ -13,7 +13,6 @@ between the two takes it in twice, which the ledger knows how to do.
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +20,9 @@ from typing import Final, Self
 
 import msgspec
 
-from bintally.artifacts import one_at_a_time, storage_errors, sync_folder, write_bytes, write_json
+from bintally.artifacts import lock, one_at_a_time, sync_folder, write_bytes, write_json
 from bintally.errors import DataError, RequestError
+from bintally.monitoring.files import disk_errors, make_folder
 from bintally.serving.bins.delivery import Delivery
 
 _NAME: Final = re.compile(r"(\d{10,})-([0-9a-f]{16})-([0-9a-f]{32})-(\d+)\.photo")
@@ -74,16 +74,17 @@ class Spool:
             StorageError: the disk is full, or can't be written.
         """
         data, folder = _ENCODER.encode(delivery), self.waiting_folder
-        self._make_folder()
-        with storage_errors(folder), one_at_a_time(folder):
-            self._tidy()
-            waiting = self.waiting()
-            if any(each.key == delivery.key for each in waiting):
-                return
-            self._check_room([*waiting, *_in(self.rejected_folder)], len(data))
-            number = waiting[-1].number + 1 if waiting else 1
-            write_bytes(folder / Waiting(number, delivery.bin_key, delivery.key, len(data)).name, data)
-            sync_folder(folder)
+        with disk_errors(folder):
+            make_folder(folder)
+            with one_at_a_time(folder):
+                self._tidy()
+                waiting = self.waiting()
+                if any(each.key == delivery.key for each in waiting):
+                    return
+                self._check_room([*waiting, *_in(self.rejected_folder)], len(data))
+                number = waiting[-1].number + 1 if waiting else 1
+                write_bytes(folder / Waiting(number, delivery.bin_key, delivery.key, len(data)).name, data)
+                sync_folder(folder)
 
     def waiting(self) -> list[Waiting]:
         """What waits, in order of arrival."""
@@ -115,16 +116,25 @@ class Spool:
         return delivery
 
     def done(self, waiting: Waiting) -> None:
-        """The ledger has it."""
+        """The ledger has it.
+
+        Raises:
+            StorageError: the disk can't be written.
+        """
         path = self.waiting_folder / waiting.name
-        with storage_errors(path):
+        with disk_errors(path):
             path.unlink(missing_ok=True)
 
     def reject(self, waiting: Waiting, reason: str, delivery: Delivery | None) -> None:
-        """The ledger will never take it; it is put aside. Moved back by hand, it is tried again."""
+        """The ledger will never take it; it is put aside. Moved back by hand, it is tried again.
+
+        Raises:
+            StorageError: the disk is full, or can't be written.
+        """
         target = self.rejected_folder / waiting.name
-        write_json(target.with_suffix(".json"), {"reason": reason, **_told(delivery)})
-        with storage_errors(target):
+        with disk_errors(target):
+            make_folder(self.rejected_folder)
+            write_json(target.with_suffix(".json"), {"reason": reason, **_told(delivery)})
             (self.waiting_folder / waiting.name).replace(target)
             sync_folder(self.rejected_folder)
 
@@ -135,27 +145,11 @@ class Spool:
         Raises:
             StorageError: the folder can't be written.
         """
-        if sys.platform == "win32":  # no flock there, and one process only
-            yield True
-            return
-        import fcntl
-
         path = self._folder / ".claimed"
-        with storage_errors(path), path.open("wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-
-    def _make_folder(self) -> None:
-        if self.waiting_folder.is_dir():
-            return
-        with storage_errors(self.waiting_folder):
-            self.waiting_folder.mkdir(parents=True, exist_ok=True)
-            for folder in (self._folder, self._folder.parent):
-                sync_folder(folder)
+        with disk_errors(path):
+            file = path.open("wb")
+        with file:
+            yield lock(file)
 
     def _tidy(self) -> None:
         """Removes what a kill left half-written: only one process writes at a time."""

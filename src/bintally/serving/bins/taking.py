@@ -38,9 +38,10 @@ class Taker:
         Raises:
             ConfigError, BundleError: as `How.open`.
         """
-        if self._how is None or self._how[0] is not counter:
-            self._how = counter, How.open(counter, self._policy, self._follow)
-        return self._how[1]
+        held = self._how  # read once: another thread may have another model
+        if held is None or held[0] is not counter:
+            held = self._how = counter, How.open(counter, self._policy, self._follow)
+        return held[1]
 
     def take(self, delivery: Delivery, counter: Counter) -> Judged:
         """Takes a delivery in; one that was taken in before changes nothing, and is answered as it stands now.

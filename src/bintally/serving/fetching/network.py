@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import ssl
+import threading
 from asyncio import StreamReader, StreamWriter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -37,12 +39,11 @@ class RealNetwork:
     """The operating system's."""
 
     def __init__(self) -> None:
-        # Of its own: a name server that does not answer holds a thread for half a minute, and must hold no other work.
-        self._lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="resolve")
+        self._turns = asyncio.Semaphore(_LOOKUPS)
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
         """As `Network.resolve`."""
-        found = await asyncio.get_running_loop().run_in_executor(self._lookups, _addresses_of, host)
+        found = await self._looked_up(host)
         return tuple(dict.fromkeys(ip_address(text) for text in found))
 
     async def connect(
@@ -50,6 +51,23 @@ class RealNetwork:
     ) -> tuple[StreamReader, StreamWriter]:
         """As `Network.connect`."""
         return await asyncio.open_connection(str(address), port, ssl=tls, server_hostname=server_hostname)
+
+    async def _looked_up(self, host: str) -> list[str]:
+        """In a thread that nobody waits for in the end: a name server that does not answer holds it for a minute."""
+        loop, found = asyncio.get_running_loop(), Future[list[str]]()
+
+        def look_up() -> None:
+            try:
+                found.set_result(_addresses_of(host))
+            except BaseException as error:
+                found.set_exception(error)
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(self._turns.release)
+
+        await self._turns.acquire()
+        found.set_running_or_notify_cancel()  # whoever asked may go; the thread can't
+        threading.Thread(target=look_up, name="resolve", daemon=True).start()
+        return await asyncio.wrap_future(found)
 
 
 def _addresses_of(host: str) -> list[str]:

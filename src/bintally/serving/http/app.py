@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
@@ -26,8 +27,11 @@ def create_app(
     config: ServeConfig,
     *,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    shared: Path | None = None,
 ) -> FastAPI:
     """The app around `service`. `lifespan` starts and ends what runs beside requests.
+
+    `shared`: a folder of all workers of this start of the service; None: there is only one.
 
     Raises:
         UsageError: `config.samples` holds no photo, `config.models` does not go with several workers, or requests need
@@ -52,6 +56,6 @@ def create_app(
     for error, handler in ERROR_HANDLERS.items():
         app.add_exception_handler(error, handler)
     # Around Starlette's own outermost layer, which answers a bug with 500: that answer has its headers and name too.
-    guards = guarded(app.build_middleware_stack(), config, service.failures)
+    guards = guarded(app.build_middleware_stack(), config, service.failures, shared=shared)
     app.middleware_stack = operation.observed(guards, service)
     return app

@@ -1,6 +1,7 @@
 """What an HTTP request carries -> the questions it asks."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
@@ -19,6 +20,7 @@ AHEAD: Final = timedelta(days=1)
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999  # as `inventory.values` has them
 _LONGEST_NAME: Final = 200  # characters, as `inventory.schema.CODE`
 _LONGEST_URL: Final = 4096
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 _JSON_SPARE_BYTES: Final = 4096  # for what stands in the JSON beside the photo
 HINT: Final = (
     'Send {"image": BASE64} or {"url": URL}; "counts" (such as "1-5"), "bin_image_id", "bin_id", "site", '
@@ -169,8 +171,8 @@ def of_fields(photo: bytes, told: Mapping[str, str]) -> PhotoRequest:
             raise invalid(f"There is no field {name[:40]!r}.", hint=f"There are {', '.join(FIELDS)}.")
     fields: dict[str, Any] = dict(told)
     count = told.get("recorded_count", "")
-    if count.isascii() and count.isdecimal():  # msgspec's own reading of text takes "null" and "1e2", and 1.0 for a date
-        fields["recorded_count"] = int(count[:18])
+    if _WHOLE_NUMBER.fullmatch(count):  # msgspec's own reading of text takes "null" and "1e2", and "1.0" for a date
+        fields["recorded_count"] = int(count)
     try:
         known = msgspec.convert(fields, PhotoRequest)
     except msgspec.ValidationError as error:

@@ -1,6 +1,5 @@
 """What the HTTP endpoints share: the service, and how a request becomes the question it asks."""
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from bintally.serving.answer import CountAnswer
-from bintally.serving.asked import JSON_TYPE, new_id
+from bintally.serving.asked import JSON_TYPE
 from bintally.serving.http.body import PhotoRequest, most_bytes, parse
 from bintally.serving.http.headers import IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, allowed_s, single
 from bintally.serving.http.reading import Room, body_of
@@ -21,7 +20,6 @@ from bintally.serving.settings import ServeConfig
 
 _T = TypeVar("_T")
 _LARGE: Final = 64 * 1024  # bytes; parsing them takes as long as a change of threads
-_SANE_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class House:
@@ -37,10 +35,10 @@ class House:
         Raises:
             RequestError: 400 or 422, a header that says something twice, or what can't be.
         """
-        state = request.scope.get("state", {})
+        state = request.scope["state"]
         return {
             "client": state.get("client", ""),
-            "request_id": state.get("request_id") or _request_id(request),
+            "request_id": state["request_id"],
             "idempotency_key": single(request.headers, IDEMPOTENCY_KEY),
             "content_type": request.headers.get("content-type", ""),
             "deadline": time.monotonic() + allowed_s(request.headers, self.config.timeout_s),
@@ -80,8 +78,3 @@ def counted(answer: CountAnswer, **headers: str) -> Response:
     """An answer as a response."""
     told = {"X-Request-Id": answer.request_id, **({IDEMPOTENCY_REPLAYED: "true"} if answer.replayed else {})}
     return Response(answer.to_json(), media_type=JSON_TYPE, headers={**told, **headers})
-
-
-def _request_id(request: Request) -> str:
-    given = request.headers.get("x-request-id", "")
-    return given if _SANE_ID.fullmatch(given) else new_id()

@@ -22,6 +22,7 @@ from bintally.serving.http.headers import single
 from bintally.serving.http.house import House
 from bintally.serving.http.reading import body_of
 from bintally.serving.http.sagemaker import TAG, described, invoked
+from bintally.serving.models import MEMORY_PER_BYTE
 from bintally.serving.refusals import invalid
 from bintally.serving.settings import ServeConfig
 from bintally.settings import available_memory
@@ -29,9 +30,6 @@ from bintally.settings import available_memory
 SAGEMAKER_MODELS: Final = Path("/opt/ml/models")
 PAGE: Final = 100
 """Models in one answer of the list."""
-
-MEMORY_PER_BYTE: Final = 12
-"""Bytes of memory for each byte of a model's graph, at most: the bundled models were measured at 3 to 12."""
 
 _MOST_JSON_BYTES: Final = 16 * 1024
 _HINT: Final = 'Send {"model_name": NAME, "url": FOLDER}.'
@@ -69,7 +67,7 @@ class Shelf:
     """
 
     def __init__(self, house: House) -> None:
-        self._models, self._root = house.service.models, _root(house.config)
+        self._models, self._root = house.service.models, folder_of(house.config)
         self._loading = asyncio.Lock()  # two at once would each see the memory that the other is about to take
         self._urls: dict[str, str] = {}
 
@@ -219,7 +217,12 @@ def _add(
     app.answer("POST", "/models/{model}/invoke", invoke, tag=TAG, **described())
 
 
-def _root(config: ServeConfig) -> Path | None:
+def folder_of(config: ServeConfig) -> Path | None:
+    """The folder whose subfolders are models; None: there is none.
+
+    Raises:
+        UsageError: several workers, of which only one would know a model.
+    """
     root = config.models or (SAGEMAKER_MODELS if config.sagemaker else None)
     if root is not None and config.workers > 1:
         raise UsageError(

@@ -32,12 +32,13 @@ class ModelSummary(msgspec.Struct, frozen=True):
     metrics: dict[str, SplitMetrics]
     licence: str
     code_version: str
+    version: str | None = None  # of a registry
 
     @classmethod
-    def of(cls, card: Card) -> Self:
+    def of(cls, card: Card, version: str | None = None) -> Self:
         """The summary of `card`."""
-        fields = {name: getattr(card, name) for name in cls.__struct_fields__ if name != "counts"}
-        return cls(counts=card.count_keys, **fields)
+        fields = {name: getattr(card, name) for name in cls.__struct_fields__ if name not in ("counts", "version")}
+        return cls(counts=card.count_keys, version=version, **fields)
 
 
 RECORDS: Final = (ModelSummary, Sample)
@@ -69,7 +70,8 @@ def add(app: openapi.App, house: House, samples: Samples) -> None:
 def _add_told(app: openapi.App, house: House, samples: Samples) -> None:
     async def model(_: Request) -> Response:
         """Which model counts, how good it is, and its licence."""
-        return answer(ModelSummary.of(house.service.models.default.card))
+        engine = house.service.models.default
+        return answer(ModelSummary.of(engine.card, house.service.models.version_of(engine)))
 
     async def listed(_: Request) -> Response:
         """The sample photos that the page offers."""

@@ -59,11 +59,12 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """Keeps the answer."""
+    """Keeps the answer, where there is none; or in place of one that nobody can read any more."""
 
     name: Name
     question: bytes
     answer: bytes
+    instead_of: bytes | None = None
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -132,12 +133,12 @@ class AnswersFile:
         match step:
             case Claim(name, question):
                 return self._claim(opened, name, question)
-            case Keep(name, question, answer):
+            case Keep(name, question, answer, instead_of):
                 opened.database.execute(
                     "INSERT INTO answers (client, key, question, answer, at) VALUES (?, ?, ?, ?, ?) "
                     "ON CONFLICT DO UPDATE SET question = excluded.question, owner = NULL, answer = excluded.answer, "
-                    "at = excluded.at WHERE answer IS NULL",
-                    (name.client, name.key, question, answer, self._clock()),
+                    "at = excluded.at WHERE answer IS NULL OR answer = ?",
+                    (name.client, name.key, question, answer, self._clock(), instead_of),
                 )
             case Release(name):
                 opened.database.execute(

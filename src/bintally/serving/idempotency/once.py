@@ -1,6 +1,7 @@
 """`serving.service.Answered`: a question that is asked again with its key is answered with what was answered before."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ WAIT_S: Final = 5.0
 """How long a question waits for the same one to be answered, before it is told to come back."""
 
 FOLDER: Final = "idempotency"
+_ASK_S: Final = 0.05  # between two looks at whether another process has answered
 _RETRY_AFTER_S: Final = 1.0
 _SPARE_S: Final = 60.0  # what is answered late is answered all the same
 _ANSWERS: Final = msgspec.msgpack.Decoder(CountAnswer)
@@ -48,9 +50,10 @@ class KeptAnswers:
         """
         name = Name(asked.client, key_of(asked.idempotency_key or ""))
         question = await question_soon(asked)
-        async with self._turn(name, asked.left_s):
+        until = time.monotonic() + min(asked.left_s, WAIT_S)
+        async with self._turn(name, until):
             try:
-                return await self._answered(name, question, answer)
+                return await self._answered(name, question, answer, until)
             except BaseException:
                 self._file.submit(Release(name))  # refusals are not kept; a row that is not ours stays
                 raise
@@ -59,22 +62,36 @@ class KeptAnswers:
         """Ends its thread."""
         await asyncio.to_thread(self._file.close)
 
-    async def _answered(self, name: Name, question: bytes, answer: Callable[[], Awaitable[CountAnswer]]) -> CountAnswer:
+    async def _answered(
+        self, name: Name, question: bytes, answer: Callable[[], Awaitable[CountAnswer]], until: float
+    ) -> CountAnswer:
         try:
-            said = await self._done(Claim(name, question))
+            said = await self._claimed(name, question, until)
         except StorageError as error:
             return self._unkept(await answer(), error)
         if said == "another_question":
             raise _another_question()
         if said == "under_way":
             raise _under_way()
-        before = _replayed(said) if isinstance(said, bytes) else None
-        return before or await self._keep(name, question, await answer())
+        unreadable = None
+        if isinstance(said, bytes):
+            before = _replayed(said)
+            if before is not None:
+                return before
+            unreadable = said
+        return await self._keep(name, question, await answer(), instead_of=unreadable)
 
-    async def _keep(self, name: Name, question: bytes, answer: CountAnswer) -> CountAnswer:
+    async def _claimed(self, name: Name, question: bytes, until: float) -> Said:
+        """What is said of the question when no other process answers it any more, or when nobody waits longer."""
+        while (said := await self._done(Claim(name, question))) == "under_way" and time.monotonic() < until:
+            await asyncio.sleep(_ASK_S)
+        return said
+
+    async def _keep(self, name: Name, question: bytes, answer: CountAnswer, *, instead_of: bytes | None) -> CountAnswer:
+        keep = Keep(name, question, msgspec.msgpack.encode(answer), instead_of)
         try:
             # Shielded: whoever gives up waiting may ask again, and then wants this answer.
-            await asyncio.shield(self._done(Keep(name, question, msgspec.msgpack.encode(answer))))
+            await asyncio.shield(self._done(keep))
         except StorageError as error:
             return self._unkept(answer, error)
         self.failure = None
@@ -89,11 +106,11 @@ class KeptAnswers:
         return msgspec.structs.replace(answer, degraded=(*answer.degraded, told))
 
     @asynccontextmanager
-    async def _turn(self, name: Name, left_s: float) -> AsyncIterator[None]:
+    async def _turn(self, name: Name, until: float) -> AsyncIterator[None]:
         """In this process, one at a time; so a row of ours that has no answer is one that nobody works on."""
         turn = self._turns.setdefault(name, asyncio.Lock())
         try:
-            async with asyncio.timeout(min(left_s, WAIT_S)):
+            async with asyncio.timeout(until - time.monotonic()):
                 await turn.acquire()
         except TimeoutError:
             raise _under_way() from None

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-from bintally.monitoring.files import is_at, lock, unwritten
+from bintally.artifacts import is_at, lock
+from bintally.monitoring.files import unwritten
 
 _SUFFIX: Final = ".owner"
 _TRIES: Final = 3

@@ -9,13 +9,12 @@ from typing import Final
 import msgspec
 
 from bintally.errors import RequestError
-from bintally.serving.asked import Asked
+from bintally.serving.asked import WHAT, Asked
 
 MAX_KEY: Final = 255
 _LARGE_BYTES: Final = 2**18
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _SPACE: Final = uuid.UUID("5b9ad92d-6c52-5a14-9a0c-5e1f1ed9d1a6")  # of our events' names, among all UUIDs
-_ASKED: Final = ("url", "counts", "bin_image_id", "bin_id", "site", "recorded_count", "captured_at", "model")
 
 
 def key_of(text: str) -> str:
@@ -38,14 +37,16 @@ def key_of(text: str) -> str:
 
 def question_of(asked: Asked) -> bytes:
     """SHA-256 over the photo, or its URL, and all that was asked of it; not over who asks, and by when."""
-    told = msgspec.json.encode([getattr(asked, name) for name in _ASKED])
+    told = msgspec.json.encode([getattr(asked, name) for name in WHAT])
     digest = hashlib.sha256(hashlib.sha256(told).digest())
     digest.update(asked.photo or b"")
     return digest.digest()
 
 
 async def question_soon(asked: Asked) -> bytes:
-    """`question_of`, not in the event loop's thread where the photo is large (1 MB takes about 1 ms)."""
+    """`question_of`, worked out once; a large photo not in the event loop's thread (1 MB takes about 1 ms)."""
+    if asked.question is not None:
+        return asked.question
     if len(asked.photo or b"") < _LARGE_BYTES:
         return question_of(asked)
     return await asyncio.to_thread(question_of, asked)

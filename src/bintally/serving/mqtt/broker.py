@@ -11,7 +11,8 @@ import msgspec
 from bintally.errors import MissingExtraError, UsageError, did_you_mean
 from bintally.serving.settings import ServeConfig
 
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "tcp": 1883, "ssl": 8883}
+_TLS: Final = ("mqtts", "ssl")  # tcp:// and ssl:// are how Paho and its kin write the same
 _FILES: Final = ("ca", "cert", "key")
 HINT: Final = "Write it as mqtt://broker.example or mqtts://user:password@broker.example:8883."
 
@@ -81,7 +82,7 @@ class Broker(msgspec.Struct, frozen=True):
         return cls(
             host=parts.hostname,
             port=port or _PORTS[parts.scheme],
-            tls=parts.scheme == "mqtts",
+            tls=parts.scheme in _TLS,
             user=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             **_files(parts),
@@ -110,6 +111,6 @@ def _files(parts: SplitResult) -> dict[str, Path]:
     for name in named:
         if name not in _FILES:
             raise UsageError(f"The broker's URL has an unknown part {name!r}.", hint=did_you_mean(name, _FILES))
-    if named and parts.scheme != "mqtts":
+    if named and parts.scheme not in _TLS:
         raise UsageError("The broker's URL names certificates, but is not of TLS.", hint="Let it begin with mqtts://.")
     return {name: Path(value) for name, value in named.items()}

@@ -38,6 +38,8 @@ async def inherit(
                     forget(slot.name)
         except StorageError as error:
             _log.warning("MQTT: names in %s can't be looked at: %s", folder, error.message)
+        except Exception:  # else nobody would ever look again
+            _log.exception("MQTT: what a process left behind can't be taken over just now.")
 
 
 async def _emptied(slot: Slot, connect: Callable[[str], Connection]) -> bool:

@@ -6,15 +6,13 @@ first whose file nobody holds a lock on. A kill lets go of a lock, and the file 
 under that name, until somebody takes it again, or empties it.
 """
 
-import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from bintally.artifacts import one_at_a_time, storage_errors, write_text
+from bintally.artifacts import is_at, lock, one_at_a_time, storage_errors, write_text
 from bintally.errors import UsageError
 
 MAX_SLOTS: Final = 100  # more than workers may be started
@@ -72,28 +70,8 @@ def _slot(folder: Path, number: int) -> Iterator[Slot | None]:
     """The slot; None: it is another's."""
     path = folder / f"{number}{_SUFFIX}"
     with storage_errors(folder), path.open("wb") as file:
-        is_ours = _locked(file) and _is_at(path, file)
+        is_ours = lock(file) and is_at(path, file)
         yield Slot(f"bintally{_name(folder)}w{number}", path) if is_ours else None
-
-
-def _locked(file: IO[bytes]) -> bool:
-    if sys.platform == "win32":  # no flock, and no workers, there
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_at(path: Path, file: IO[bytes]) -> bool:
-    """Whether nobody has removed it between our opening it and locking it."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
 
 
 def _name(folder: Path) -> str:

@@ -4,7 +4,6 @@ import io
 import os
 import shutil
 import socket
-import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +58,11 @@ def _tried(name: str, trial: Callable[[ServeConfig], str], config: ServeConfig) 
 def _trials(config: ServeConfig) -> Iterator[tuple[str, Callable[[ServeConfig], str]]]:
     """What `config` asks for."""
     yield "address", _address
+    if config.registry is not None:
+        yield "registry", _registry
     yield "model", _model
+    if config.models is not None:
+        yield "models", _models
     yield "keys", _keys
     yield "state folder", _state
     if config.samples is not None:
@@ -70,6 +73,9 @@ def _trials(config: ServeConfig) -> Iterator[tuple[str, Callable[[ServeConfig], 
         yield "photos by URL", _hosts
     if config.ledger is not None:
         yield "ledger", _ledger
+        yield "bins", _bins
+        if config.photos is not None:
+            yield "photos", _photos
     if config.policy is not None:
         yield "policy", _policy
     if config.mqtt is not None:
@@ -83,17 +89,45 @@ def _address(config: ServeConfig) -> str:
         return f"{url_of(config, listener)} is free"
 
 
+def _registry(config: ServeConfig) -> str:
+    from bintally.serving.following.starting import first_choice
+    from bintally.serving.following.trial import must_be_whole
+
+    champion = first_choice(config)
+    must_be_whole(champion)
+    return f"{champion.name} is the {config.registry_alias}, and whole"
+
+
+def _bundle(config: ServeConfig) -> Path | None:
+    """The bundle that would be served."""
+    if config.registry is None:
+        return config.bundle
+    from bintally.serving.following.starting import first_choice
+
+    return first_choice(config).bundle
+
+
 def _model(config: ServeConfig) -> str:
+    from bintally import signatures
+    from bintally.bundle import find_bundle
     from bintally.counting.counter import Counter
     from bintally.data.rendered import render_photo
 
     file = io.BytesIO()
     render_photo(_SHOWN_COUNT, seed=1).save(file, "JPEG", quality=90)
-    counter = Counter(config.bundle, threads=config.threads or None)
+    folder = find_bundle(_bundle(config))
+    signatures.check(folder, config.trust)
+    counter = Counter(folder, threads=config.threads or None)
     counter.count(file.getvalue())  # the first is slower than any later
     estimate = counter.count(file.getvalue())
     took_ms = estimate.timings.decode_ms + estimate.timings.inference_ms if estimate.timings else 0.0
     return f"{counter.card.name} counted {estimate.count} on a rendered photo of {_SHOWN_COUNT} in {took_ms:.0f} ms"
+
+
+def _models(config: ServeConfig) -> str:
+    from bintally.serving.http.multi_model import folder_of
+
+    return f"of {folder_of(config)}, by name"
 
 
 def _keys(config: ServeConfig) -> str:
@@ -106,7 +140,15 @@ def _keys(config: ServeConfig) -> str:
 
 
 def _state(config: ServeConfig) -> str:
-    folder = config.state_folder
+    return _writable(config.state_folder)
+
+
+def _photos(config: ServeConfig) -> str:
+    assert config.photos is not None  # noqa: S101 - or it would not be tried
+    return _writable(config.photos)
+
+
+def _writable(folder: Path) -> str:
     with storage_errors(folder):
         made = _first_missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,10 +184,9 @@ def _samples(config: ServeConfig) -> str:
 
 
 def _certificate(config: ServeConfig) -> str:
-    if config.tls_cert is None or config.tls_key is None:
-        raise UsageError("A certificate needs its key, and a key its certificate.", hint="Give both, or neither.")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(config.tls_cert, config.tls_key)
+    from bintally.serving.listening import check_certificate
+
+    check_certificate(config)
     return f"{config.tls_cert} and its key belong together"
 
 
@@ -165,11 +206,19 @@ def _ledger(config: ServeConfig) -> str:
         return f"{without_secrets(config.ledger)} can be read"
 
 
+def _bins(config: ServeConfig) -> str:
+    from bintally.counting.counter import Counter
+    from bintally.serving.bins.judge import taker_of
+
+    taker_of(config).how(Counter(_bundle(config), threads=1))
+    return "can be followed with the model"
+
+
 def _policy(config: ServeConfig) -> str:
     from bintally.counting.counter import Counter
     from bintally.serving.bins.recorded import RecordJudge
 
-    RecordJudge(config.policy).policies(Counter(config.bundle, threads=1))
+    RecordJudge(config.policy).policies(Counter(_bundle(config), threads=1))
     return f"{config.policy} fits the model"
 
 

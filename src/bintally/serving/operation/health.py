@@ -37,6 +37,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int  # photos that nobody works on yet
     working: int  # photos that are decoded or counted now
     kept_bytes: dict[str, int]  # in the state folder
+    model_version: str | None = None  # of a registry
 
     @classmethod
     def of(cls, service: CountingService, config: ServeConfig, *, started: float, kept_bytes: dict[str, int]) -> Self:
@@ -58,6 +59,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
             waiting=load.waiting,
             working=load.working,
             kept_bytes=kept_bytes,
+            model_version=service.models.version_of(engine),
         )
 
 

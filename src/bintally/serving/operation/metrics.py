@@ -68,8 +68,12 @@ class Metrics:
         self._ready = self._gauge("ready", "Workers that should get requests.")
         self._problems = self._gauge("problem", "1 where a part does not work just now.", "part", mode="livemax")
         self._model = self._gauge("model_info", "The model that counts.", "name", "sha256", "version", mode="livemax")
+        self._version = self._gauge("model_version", "The version of a registry that counts.", "name", mode="livemax")
+        self._changes = self._counter("model_changes", "Versions of a registry taken or refused.", "outcome")
+        self._shadow = self._gauge("shadow_photos", "Photos that were to be counted in the shadow, too.", "outcome")
         self._known_problems: set[str] = set()
         self._known_model: tuple[str, ...] = ()
+        self._known_version: str | None = None
 
     def spent(self, asked: Asked, part: str, seconds: float) -> None:
         """A part of a question took so long."""
@@ -120,6 +124,23 @@ class Metrics:
                 self._model.labels(*self._known_model).set(0)
             self._model.labels(*model).set(1)
             self._known_model = model
+        self._look_at_version(service.models.version_of(engine))
+        if service.parts.shadow is not None:
+            for outcome, photos in service.parts.shadow.photos().items():
+                self._shadow.labels(outcome).set(photos)
+
+    def followed(self, outcome: str) -> None:
+        """A version of a registry was taken, or refused."""
+        self._changes.labels(outcome).inc()
+
+    def _look_at_version(self, version: str | None) -> None:
+        if version == self._known_version:
+            return
+        if self._known_version is not None:
+            self._version.labels(self._known_version).set(0)
+        if version is not None:
+            self._version.labels(version).set(1)
+        self._known_version = version
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format; takes some milliseconds."""

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bintally.counting.counter import Counter
 from bintally.serving.http.app import create_app
 from bintally.serving.http.guards.connections import GuardedHttp
-from bintally.serving.http_server import uvicorn_config
+from bintally.serving.http_server import HttpServer, uvicorn_config
 from bintally.serving.settings import ServeConfig
 from tests.bundles import bin_photo
 from tests.serving.services import service_of
@@ -33,7 +32,7 @@ def served(app: ASGIApp) -> Iterator[tuple[str, int]]:
     """Where `app` is served as the service does it, only less patiently."""
     config = uvicorn_config(app, ServeConfig())
     config.http = Impatient
-    server = uvicorn.Server(config)
+    server = HttpServer(config, shutdown_s=5.0, on_ready=lambda: None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
         thread.start()
@@ -136,6 +135,31 @@ def test_the_second_request_of_a_connection_is_not_waited_for_either(address: tu
     answers = sent(address, PING + b"\r\n", PING)
     assert answers.startswith(b"HTTP/1.1 200")
     assert b"HTTP/1.1 408" in answers
+
+
+def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(address: tuple[str, int]) -> None:
+    """A connection on which it dripped once stayed open for ever: each drop put off keep-alive's end."""
+    head = b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(head)
+        assert status_of(connection.recv(2**16)) == 415
+        with pytest.raises(OSError, match=r"reset|Broken"):
+            for _ in range(100):
+                connection.sendall(b"x")
+                threading.Event().wait(0.05)
+
+
+def test_the_rest_of_a_body_that_was_refused_may_come_at_a_body_s_pace(address: tuple[str, int]) -> None:
+    """Whoever sends all before it reads would else find a broken connection in place of the refusal."""
+    head = b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 50000\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(head)
+        for _ in range(50):  # 50 kB/s, for twice the headers' patience
+            connection.sendall(bytes(1000))
+            threading.Event().wait(0.02)
+        assert status_of(connection.recv(2**16)) == 415
+        connection.sendall(PING + b"\r\n")
+        assert status_of(connection.recv(2**16)) == 200
 
 
 def test_a_slow_body_is_not_cut_off_with_the_headers_patience(address: tuple[str, int]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bintally.serving.http.guards.said import MAX_HEADER_BYTES
+from bintally.serving.http.reading import LEAST_BYTES_PER_S
 from bintally.serving.refusals import ErrorAnswer, ErrorDetail
 
 _REASONS: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
@@ -21,10 +22,14 @@ class GuardedHttp(HttpToolsProtocol):
     """uvicorn's protocol, which ends a connection whose headers are too large or too slow."""
 
     head_s: ClassVar[float] = 10.0
-    """Seconds for a request's headers, and for a new connection to send any; between requests keep-alive's hold."""
+    """Seconds for a request's headers, and for a new connection to send any; between requests keep-alive's hold.
+
+    The rest of a body that was answered before its end may take longer only as long as it keeps a body's pace."""
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = False
+    _in_body = False
+    _dropped_bytes = 0  # of a body that was answered before its end, since the timer was started
     _steps = 0  # what has been understood: headers, pieces of bodies, ends
     _beside_bytes = 0  # what came since without anything being understood
 
@@ -63,7 +68,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """As httptools calls it."""
-        self._in_head = False
+        self._in_head, self._in_body = False, True
         self._steps += 1
         self._wait_no_more()
         super().on_headers_complete()
@@ -71,12 +76,22 @@ class GuardedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """As httptools calls it."""
         self._steps += 1
+        self._dropped_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """As httptools calls it."""
         self._steps += 1
+        self._in_body = False
+        self._wait_no_more()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn calls it; the rest of a refused body may still come, but it must come."""
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+            self._dropped_bytes = 0
+            self._wait()
 
     def send_400_response(self, msg: str) -> None:
         """Uvicorn's answer to what is no HTTP, in the shape that our errors have."""
@@ -94,6 +109,9 @@ class GuardedHttp(HttpToolsProtocol):
         self._timer = None
         if self._in_head:
             self._refuse(408, "too_slow", "The request's headers came too slowly.")
+        elif self._dropped_bytes > self.head_s * LEAST_BYTES_PER_S:
+            self._dropped_bytes = 0
+            self._wait()
         else:
             self.transport.close()
 

@@ -35,7 +35,7 @@ class Gate:
         limit: Limit | None,
         rates: Rates,
         wrong_keys: Rates,
-        checks: tuple[Callable[[str, Said], None], ...] = (),
+        checks: tuple[Callable[[Scope, Said], None], ...] = (),
         failures: dict[str, str] | None = None,
     ) -> None:
         self._app, self._keyring, self._needs_key = app, keyring, needs_key
@@ -63,12 +63,11 @@ class Gate:
         said: Said = state["said"]
         if said.problem is not None:
             raise said.problem
-        method = scope["method"]
         for check in self._checks:
-            check(method, said)
+            check(scope, said)
         if self._keyring is not None:
             self._refresh(self._keyring)
-        wanted = scope_of(method, scope["path"])
+        wanted = scope_of(scope["method"], scope["path"])
         if wanted is None:
             return
         key = self._key(said, scope)

@@ -1,14 +1,17 @@
 """The guards around the HTTP app, chosen by the settings."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from bintally.errors import StorageError, UsageError
 from bintally.serving.http.guards.browsers import check_host, check_no_proxy, check_site, is_loopback
+from bintally.serving.http.guards.cut_off import CutOff
 from bintally.serving.http.guards.dressed import Dressed
 from bintally.serving.http.guards.gate import Gate, limit_of
+from bintally.serving.http.guards.needs import is_health
 from bintally.serving.http.guards.rates import Rates, Slots
 from bintally.serving.http.guards.said import Said
 from bintally.serving.keys.keyring import Keyring
@@ -17,8 +20,10 @@ from bintally.serving.settings import ServeConfig
 _READS: Final = frozenset({"GET", "HEAD"})
 
 
-def guarded(app: ASGIApp, config: ServeConfig, failures: dict[str, str]) -> ASGIApp:
+def guarded(app: ASGIApp, config: ServeConfig, failures: dict[str, str], *, shared: Path | None = None) -> ASGIApp:
     """`app` behind its guards; what does not work is told in `failures`.
+
+    `shared`: a folder of all workers of this start of the service; None: there is only one.
 
     Raises:
         UsageError: keys are needed, and there is none.
@@ -29,12 +34,12 @@ def guarded(app: ASGIApp, config: ServeConfig, failures: dict[str, str]) -> ASGI
         keyring=keyring_of(config),
         needs_key=needs_keys(config),
         limit=limit_of(config.rate, config.burst),
-        rates=Rates(_slots(config, failures)),
+        rates=Rates(_slots(shared, failures)),
         wrong_keys=Rates(Slots()),
         checks=_checks(config),
         failures=failures,
     )
-    return Dressed(gate)
+    return Dressed(CutOff(gate))
 
 
 def needs_keys(config: ServeConfig) -> bool:
@@ -70,26 +75,28 @@ def keyring_of(config: ServeConfig) -> Keyring | None:
     return None
 
 
-def _checks(config: ServeConfig) -> tuple[Callable[[str, Said], None], ...]:
+def _checks(config: ServeConfig) -> tuple[Callable[[Scope, Said], None], ...]:
     keyless = not needs_keys(config) and not config.sagemaker
     local = keyless and is_loopback(config.host)
     allowed = frozenset(name.lower() for name in config.allow_host)
-    checks: list[Callable[[str, Said], None]] = []
-    if allowed or local:
+    checks: list[Callable[[Scope, Said], None]] = []
+    if allowed:  # whoever looks whether the service is well, such as a load balancer, asks by its address
+        checks.append(lambda scope, said: None if is_health(scope["path"]) else check_host(said, allowed))
+    elif local:
         checks.append(lambda _, said: check_host(said, allowed))
     if local and config.require_keys == "auto":
         checks.append(lambda _, said: check_no_proxy(said))
     if keyless:
-        checks.append(lambda method, said: None if method in _READS else check_site(said))
+        checks.append(lambda scope, said: None if scope["method"] in _READS else check_site(said))
     return tuple(checks)
 
 
-def _slots(config: ServeConfig, failures: dict[str, str]) -> Slots:
+def _slots(shared: Path | None, failures: dict[str, str]) -> Slots:
     """Shared by the workers; where they can't share, each allows as much."""
-    if config.workers == 1:
+    if shared is None:
         return Slots()
     try:
-        return Slots(config.state_folder / "rates")
+        return Slots(shared / "rates")
     except StorageError as error:
         failures["rate"] = f"Each worker has limits of its own: {error.message}"
         return Slots()

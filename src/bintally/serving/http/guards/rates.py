@@ -4,11 +4,11 @@ That number is the moment at which the bucket would be full again. It is kept in
 the workers of a service share, so that a limit holds for all of them together and no number of askers takes more.
 """
 
-import fcntl
 import hashlib
 import math
 import mmap
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +18,13 @@ from typing import IO, Final, NamedTuple
 from bintally.artifacts import storage_errors
 from bintally.errors import RequestError
 
+if sys.platform != "win32":
+    import fcntl
+
 _SLOTS: Final = 4096
 _PROBES: Final = 8
 _SLOT: Final = struct.Struct("=16sd")  # who (a digest), and when their bucket is full
 _NOBODY: Final = bytes(16)
-_STALE_S: Final = 86_400.0
-"""No bucket takes so long to fill: such a moment is of the clock before the machine was started anew."""
 
 
 class Limit(NamedTuple):
@@ -43,6 +44,8 @@ class Left(NamedTuple):
 
 class Slots:
     """Moments by who: in this process's memory, or in the file `shared`. The one who waits least makes room.
+
+    They are of a clock that begins anew with the machine, so the file must not outlive the service.
 
     Raises:
         StorageError: the file can't be made.
@@ -64,12 +67,12 @@ class Slots:
     def of(self, who: str) -> Iterator["Slot"]:
         """The slot of `who`, nobody else's while the block runs."""
         digest = hashlib.blake2b(who.encode(), digest_size=16).digest()
-        if self._file is not None:
+        if self._file is not None and sys.platform != "win32":
             fcntl.lockf(self._file, fcntl.LOCK_EX)
         try:
             yield self._find(digest)
         finally:
-            if self._file is not None:
+            if self._file is not None and sys.platform != "win32":
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def _find(self, digest: bytes) -> "Slot":
@@ -117,8 +120,6 @@ class Rates:
         each_s, window_s = 1 / limit.rate, limit.burst / limit.rate
         with self._slots.of(who) as slot:
             full_at = max(slot.full_at, now)
-            if full_at - now > window_s + _STALE_S:
-                full_at = now
             wait_s = full_at + min(amount, limit.burst) * each_s - (now + window_s)
             if wait_s > 1e-6:
                 raise too_many(limit, wait_s)

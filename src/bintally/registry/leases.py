@@ -1,0 +1,140 @@
+"""Who does something that excludes others just now: a promotion, from the first look at the champion to the last word.
+
+A lease ends by itself when its holder has not renewed it for a while, so that a killed one stops nobody for long.
+What a lease keeps apart is only effort: whatever two holders decide, `aliases.point` lets one of them through.
+"""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bintally.database.opened import Opened
+from bintally.database.types import now
+from bintally.errors import ConflictError, StorageError
+from bintally.registry import schema
+
+SECONDS: Final = 60.0
+"""How long a lease lasts that nobody renews."""
+
+_RENEWED: Final = 3  # times in that
+_TOKEN: Final = 16  # bytes
+
+
+class Lease:
+    """A lease that is held, and renewed meanwhile."""
+
+    def __init__(self, opened: Opened, name: str, *, by: str, seconds: float) -> None:
+        self.name, self._opened, self._seconds = name, opened, seconds
+        self.holder = f"{by[: schema.NAME - 2 * _TOKEN - 1]} {secrets.token_hex(_TOKEN)}"
+        self._is_over = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name=f"lease of {name}", daemon=True)
+
+    def must_hold(self, connection: Connection) -> None:
+        """Looks, in the caller's transaction, whether nobody has taken it over.
+
+        Raises:
+            ConflictError: somebody has, or it has ended.
+        """
+        lease = schema.RegistryLease
+        query = select(lease.until).where(lease.name == self.name, lease.holder == self.holder)
+        until = connection.execute(query.with_for_update()).scalar_one_or_none()
+        if until is None or until <= _clock(connection):
+            raise ConflictError(
+                f"This took so long without a word that others may do it now ({self.name}).", hint="Run it again."
+            )
+
+    def start(self) -> None:
+        """Takes it, and renews it from now on.
+
+        Raises:
+            ConflictError: somebody else has it.
+        """
+        with self._opened.write() as connection:
+            if not _taken(connection, self.name, self.holder, self._seconds):
+                raise _busy(self.name, _holder(connection, self.name))
+        self._renewing.start()
+
+    def end(self) -> None:
+        """Gives it back."""
+        self._is_over.set()
+        self._renewing.join()
+        lease = schema.RegistryLease
+        with suppress(StorageError), self._opened.write() as connection:  # else it ends by itself
+            connection.execute(delete(lease).where(lease.name == self.name, lease.holder == self.holder))
+
+    def _renew(self) -> None:
+        while not self._is_over.wait(self._seconds / _RENEWED):
+            # A database that is away for a moment: there are tries left. `must_hold` sees a lease that was lost.
+            with suppress(StorageError), self._opened.write() as connection:
+                if not _taken(connection, self.name, self.holder, self._seconds):
+                    return
+
+
+@contextmanager
+def held(opened: Opened, name: str, *, by: str, seconds: float = SECONDS) -> Iterator[Lease]:
+    """The lease called `name`, held until the block ends.
+
+    Raises:
+        ConflictError: somebody else has it.
+    """
+    lease = Lease(opened, name, by=by, seconds=seconds)
+    lease.start()
+    try:
+        yield lease
+    finally:
+        lease.end()
+
+
+def must_be_free(connection: Connection, name: str) -> None:
+    """Looks, in the caller's transaction, whether nobody holds the lease called `name`.
+
+    Raises:
+        ConflictError: somebody does.
+    """
+    holder = _holder(connection, name)
+    if holder is not None:
+        raise _busy(name, holder)
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Whether somebody holds the lease called `name`."""
+    return _holder(connection, name) is not None
+
+
+def _taken(connection: Connection, name: str, holder: str, seconds: float) -> bool:
+    """Takes or renews a lease, unless somebody else has it: one statement, so that no two can."""
+    lease, clock = schema.RegistryLease, _clock(connection)
+    made = postgresql.insert(lease) if connection.dialect.name == "postgresql" else sqlite.insert(lease)
+    values = {"holder": holder, "until": clock + timedelta(seconds=seconds)}
+    taking = made.values(name=name, **values).on_conflict_do_update(
+        index_elements=("name",), set_=values, where=(lease.holder == holder) | (lease.until <= clock)
+    )
+    return connection.execute(taking.returning(lease.__table__.c.holder)).scalar_one_or_none() == holder
+
+
+def _holder(connection: Connection, name: str) -> str | None:
+    lease = schema.RegistryLease
+    query = select(lease.holder).where(lease.name == name, lease.until > _clock(connection))
+    holder: str | None = connection.execute(query).scalar_one_or_none()
+    return holder
+
+
+def _clock(connection: Connection) -> datetime:
+    """The time of the database's machine, which is one for all who hold leases there."""
+    if connection.dialect.name != "postgresql":
+        return now()
+    told: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return told.astimezone(UTC)
+
+
+def _busy(name: str, holder: str | None) -> ConflictError:
+    who = holder.rpartition(" ")[0] if holder else "Somebody"
+    return ConflictError(
+        f"{who} is at it just now ({name}).", hint="Wait until that has ended; a killed one's turn ends after a minute."
+    )
