@@ -19,20 +19,27 @@ from tests.conftest import run_cli
 START = datetime(2026, 11, 2, 3, 15, tzinfo=UTC)
 
 
-def _stage(name: str, status: StageStatus, reason: str, **more: str) -> StageRecord:
+def _stage(name: str, status: StageStatus, reason: str, *, said: str = "", error: str | None = None) -> StageRecord:
     inputs, outputs = {"data/split.parquet": "a" * 64}, {f"{name}.bin": "b" * 64}
     return StageRecord(
-        stage=name, status=status, reason=reason, started=START, seconds=12.0, inputs=inputs, outputs=outputs, **more
+        stage=name,
+        status=status,
+        reason=reason,
+        started=START,
+        seconds=12.0,
+        said=said,
+        error=error,
+        inputs=inputs,
+        outputs=outputs,
     )
 
 
 def _run(number: int, *stages: StageRecord, **more: object) -> RunRecord:
     started = START + timedelta(days=number)
-    return RunRecord(
-        id=f"{started:%Y%m%d-%H%M%S}-aaaa", recipe="nightly", source="/srv/photos", by="cron", pid=7, machine="shelf",
-        started=started, ended=started + timedelta(minutes=3), stages=list(stages),
-        **{"status": "done", **more},  # type: ignore[arg-type]
-    )  # fmt: skip
+    facts = {"status": "done", "ended": started + timedelta(minutes=3), "started": started, **more}
+    known = {"recipe": "nightly", "source": "/srv/photos", "by": "cron", "pid": 7, "machine": "shelf"}
+    record = {"id": f"{started:%Y%m%d-%H%M%S}-aaaa", "stages": list(stages), **known, **facts}
+    return RunRecord(**record)  # type: ignore[arg-type]  # a test's shorthand
 
 
 GROWN = _run(

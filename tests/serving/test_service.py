@@ -1,15 +1,12 @@
 """What is under way is bounded, whichever way it came."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 from bintally.counting.counter import Counter
 from bintally.errors import RequestError
 from bintally.records import CountEstimate
 from bintally.serving.asked import Asked
-from bintally.serving.engine.engine import Engine
 from tests.bundles import bin_photo
 from tests.serving.fetching.internet import listening
 from tests.serving.services import service_of
@@ -24,15 +21,12 @@ def test_a_photo_that_was_fetched_takes_room_until_it_is_answered(counter: Count
     )
     begun, may = asyncio.Event(), asyncio.Event()
 
-    def held(engine: Engine) -> Callable[[Asked, bytes], Coroutine[Any, Any, CountEstimate]]:
-        count = engine.count
+    count = service.models.default.count
 
-        async def counted(asked: Asked, photo: bytes) -> CountEstimate:
-            begun.set()
-            await may.wait()
-            return await count(asked, photo)
-
-        return counted
+    async def held(asked: Asked, photo: bytes) -> CountEstimate:
+        begun.set()
+        await may.wait()
+        return await count(asked, photo)
 
     async def camera(target: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PHOTO) + PHOTO)
@@ -46,7 +40,7 @@ def test_a_photo_that_was_fetched_takes_room_until_it_is_answered(counter: Count
             raise AssertionError("there was no room for it")
 
     async def ask() -> None:
-        service.models.default.count = held(service.models.default)  # type: ignore[method-assign]
+        service.models.default.count = held  # type: ignore[method-assign]
         async with listening(camera) as port:
             fetched = Asked(url=f"http://127.0.0.1:{port}/3.jpg")
             first = asyncio.create_task(service.count(fetched))

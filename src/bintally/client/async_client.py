@@ -10,7 +10,7 @@ import httpx2
 from bintally.client import calls
 from bintally.client.calls import About, Asking, Call
 from bintally.client.client import AT_ONCE
-from bintally.client.patience import RETRIES, TIMEOUT_S
+from bintally.client.patience import RETRIES, TIMEOUT_S, Patience
 from bintally.client.photo import Photo
 from bintally.client.records import Health, ServedModel
 from bintally.client.transport import Setup, arguments
@@ -79,21 +79,25 @@ class AsyncClient:
 
     async def health(self) -> Health:
         """As `Client.health`."""
-        patience = self._setup.patience()
-        try:
-            return calls.health_of(await self._http.request(**arguments(calls.HEALTH, patience)))
-        except httpx2.TransportError as error:
-            raise patience.failure(error, self._http.base_url) from error
+        return calls.health_of(await self._tried(calls.HEALTH, self._setup.patience()))
 
     async def _done(self, call: Call) -> httpx2.Response:
-        if self._http.is_closed:
-            raise UsageError("The client is closed.", hint="Make another, or close it later.")
         patience = self._setup.patience()
         while True:
             try:
-                return calls.check(await self._http.request(**arguments(call, patience)))
-            except httpx2.TransportError as error:
-                failure = patience.failure(error, self._http.base_url)
+                return calls.check(await self._tried(call, patience))
             except RequestError as error:
                 failure = error
             await asyncio.sleep(patience.pause_s(failure))
+
+    async def _tried(self, call: Call, patience: Patience) -> httpx2.Response:
+        """Whatever is answered to one try; an answer that drips is given up in time, too."""
+        if self._http.is_closed:
+            raise UsageError("The client is closed.", hint="Make another, or close it later.")
+        try:
+            async with asyncio.timeout(patience.left_s):
+                return await self._http.request(**arguments(call, patience))
+        except TimeoutError:
+            raise patience.failure(httpx2.ReadTimeout(""), self._http.base_url) from None
+        except httpx2.TransportError as error:
+            raise patience.failure(error, self._http.base_url) from error

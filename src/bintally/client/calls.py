@@ -13,6 +13,7 @@ from bintally.client.records import Health, ServedModel
 from bintally.errors import RequestError, UsageError
 from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import JSON_TYPE
+from bintally.serving.idempotency.question import key_of
 
 _COUNTS: Final = "/v1/counts"
 _KEY: Final = "Idempotency-Key"
@@ -95,7 +96,14 @@ HEALTH: Final = Call(path="/health")
 
 def _key(about: About) -> str:
     """What makes all tries of one count one."""
-    return about.get("idempotency_key") or uuid.uuid4().hex
+    given = about.get("idempotency_key")
+    if given is None:
+        return uuid.uuid4().hex
+    try:
+        key_of(given)
+    except RequestError as error:
+        raise UsageError(error.message, hint="Give a name of your own for the photo, or leave it out.") from None
+    return given
 
 
 def answer_of(response: httpx2.Response) -> CountAnswer:

@@ -10,7 +10,7 @@ import httpx2
 
 from bintally.client import calls
 from bintally.client.calls import About, Asking, Call
-from bintally.client.patience import RETRIES, TIMEOUT_S
+from bintally.client.patience import RETRIES, TIMEOUT_S, Patience
 from bintally.client.photo import Photo
 from bintally.client.records import Health, ServedModel
 from bintally.client.transport import Setup, arguments
@@ -112,21 +112,29 @@ class Client:
         Raises:
             RequestError: nobody answered, or not with that.
         """
-        patience = self._setup.patience()
-        try:
-            return calls.health_of(self._http.request(**arguments(calls.HEALTH, patience)))
-        except httpx2.TransportError as error:
-            raise patience.failure(error, self._http.base_url) from error
+        return calls.health_of(self._tried(calls.HEALTH, self._setup.patience()))
 
     def _done(self, call: Call) -> httpx2.Response:
-        if self._http.is_closed:
-            raise UsageError("The client is closed.", hint="Make another, or close it later.")
         patience = self._setup.patience()
         while True:
             try:
-                return calls.check(self._http.request(**arguments(call, patience)))
-            except httpx2.TransportError as error:
-                failure = patience.failure(error, self._http.base_url)
+                return calls.check(self._tried(call, patience))
             except RequestError as error:
                 failure = error
             time.sleep(patience.pause_s(failure))
+
+    def _tried(self, call: Call, patience: Patience) -> httpx2.Response:
+        """Whatever is answered to one try; an answer that drips is given up in time, too."""
+        if self._http.is_closed:
+            raise UsageError("The client is closed.", hint="Make another, or close it later.")
+        body = bytearray()
+        try:
+            with self._http.stream(**arguments(call, patience)) as response:
+                for part in response.iter_raw():
+                    body += part
+                    patience.check_time()
+        except httpx2.TransportError as error:
+            raise patience.failure(error, self._http.base_url) from error
+        return httpx2.Response(
+            response.status_code, headers=response.headers, content=bytes(body), request=response.request
+        )

@@ -34,6 +34,15 @@ class Patience:
         """The limits of the next try."""
         return httpx2.Timeout(self.left_s, connect=min(self.left_s, _CONNECT_S))
 
+    def check_time(self) -> None:
+        """Looks whether there is any left: `timeout` is one of each step, of which an answer may have many.
+
+        Raises:
+            httpx2.ReadTimeout: there is none.
+        """
+        if time.monotonic() >= self._deadline:
+            raise httpx2.ReadTimeout("")
+
     def pause_s(self, error: RequestError) -> float:
         """Seconds to wait before the next try.
 

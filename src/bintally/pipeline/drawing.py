@@ -41,7 +41,7 @@ def draw(seen: Seen, out: "Console") -> None:
         ran = moment(stage.ran.started) if stage.ran else ""
         took = duration(stage.ran.seconds) if stage.ran else ""
         graph.add_row(Text(f"{lines}● {stage.name}", style="bold"), Text(f"{mark} {last.status}", style=style),
-                      Text(ran, style="dim"), took, _told(stage))  # fmt: skip
+                      Text(ran, style="dim"), took, Text(_told(stage)))  # fmt: skip
     out.print(Text(seen.workspace, style="bold"))
     out.print(graph)
     out.print()
@@ -77,7 +77,7 @@ def _runs(seen: Seen) -> object:
     for run in seen.runs:
         mark, style = MARKS[run.status]
         status = Text(f"{mark} {run.status}", style=style)
-        table.add_row(moment(run.started), run.by, status, duration(run.seconds), "\n".join(lines_of(run)))
+        table.add_row(moment(run.started), Text(run.by), status, duration(run.seconds), Text("\n".join(lines_of(run))))
     return table
 
 

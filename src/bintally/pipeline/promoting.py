@@ -125,19 +125,13 @@ def register(job: Job, _: Progress) -> dict[str, Any]:
     from bintally.registry.registration import register as registered
 
     promoter = _promoter(job)
-    run_id = _logged(job)
     told = registered(
         promoter.registry, job.bundle, model=promoter.model, by=promoter.by, run=job.run, data=job.data,
-        run_id=run_id, reason=f"pipeline run {promoter.run}",
+        reason=f"pipeline run {promoter.run}",
     )  # fmt: skip
     version = told.version
     write_json(job.promotion / REGISTERED, {"version": version.name, "bundle": version.bundle_sha256})
     return {"version": version.name, "is_new": told.is_new, "run_id": version.run_id}
-
-
-def _logged(job: Job) -> str | None:
-    """The tracking server's name of the training; None where nothing is tracked."""
-    return None
 
 
 def gates_settings(job: Job) -> dict[str, Any]:

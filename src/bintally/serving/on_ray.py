@@ -7,7 +7,6 @@ to that). Ray's proxies take requests from the network and share them among the 
 import io
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -18,10 +17,11 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bintally.errors import RequestError, UsageError
+from bintally.errors import BintallyError, RequestError, UsageError
 from bintally.serving.asked import Asked
 from bintally.serving.assembly import build, running
 from bintally.serving.http.app import create_app
+from bintally.serving.operation.readiness import unready
 from bintally.serving.settings import ServeConfig
 
 DEPLOYMENT: Final = "counting"
@@ -86,8 +86,12 @@ class CountingReplica:
     async def check_health(self) -> None:
         """Counts a blank photo: a replica that can't, or hangs, is replaced. One that is busy is not ill."""
         asked = Asked(photo=_BLANK, deadline=time.monotonic() + _ALIVE_S)
-        with suppress(RequestError):
+        try:
             await self._service.models.default.count(asked, _BLANK)
+        except RequestError:
+            why = unready(self._service)
+            if why is not None:
+                raise BintallyError(why, hint="Its log says more.") from None
 
 
 class NamedByRay:

@@ -45,16 +45,28 @@ class Failed(NamedTuple):
     hint: str
 
 
-def run_worker(listener: socket.socket, config: ServeConfig, pipe: Connection, metrics: Path) -> None:
-    """A worker's whole life, in its process."""
+class Answering(NamedTuple):
+    """From the parent: so many workers answer now."""
+
+    workers: int
+
+
+def run_worker(listener: socket.socket, config: ServeConfig, pipe: Connection, shared: Path) -> None:
+    """A worker's whole life, in its process. `shared`: a folder of all workers of this start, for their metrics."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it, too; its parent tells it what to do
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)  # before prometheus_client is imported
-    link = Link(pipe)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)  # before prometheus_client is imported
+    link = Link(pipe, workers=config.workers)
     with logging_to_stderr(level=config.log_level, form=config.log_format):
         try:
             from bintally.serving.http_server import serve_on
 
-            serve_on(listener, config, on_ready=lambda serving: link.say(Ready(serving)), beside=link.beside)
+            serve_on(
+                listener,
+                config,
+                on_ready=lambda serving: link.say(Ready(serving)),
+                beside=link.beside,
+                shared=shared,
+            )
         except BintallyError as error:
             link.say(Failed(type(error), error.message, error.hint))
             raise SystemExit(error.exit_code) from None
@@ -66,8 +78,8 @@ def run_worker(listener: socket.socket, config: ServeConfig, pipe: Connection, m
 class Link:
     """A worker's side of the pipe."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: Connection, *, workers: int) -> None:
+        self._pipe, self._workers = pipe, workers
         self._one = threading.Lock()
 
     def say(self, word: Any) -> None:
@@ -84,7 +96,7 @@ class Link:
         """Obeys the parent, and tells it once a second that this worker lives."""
         loop = asyncio.get_running_loop()
         reloading.tell_others = lambda: self.say(RELOAD)
-        loop.add_reader(self._pipe.fileno(), self._obey, server)
+        loop.add_reader(self._pipe.fileno(), self._obey, server, service.failures)
         beating = asyncio.create_task(self._beat(service))
         try:
             yield
@@ -92,7 +104,7 @@ class Link:
             beating.cancel()
             loop.remove_reader(self._pipe.fileno())
 
-    def _obey(self, server: "HttpServer") -> None:
+    def _obey(self, server: "HttpServer", failures: dict[str, str]) -> None:
         try:
             word = self._pipe.recv()
         except (EOFError, OSError):  # the parent is gone
@@ -102,13 +114,22 @@ class Link:
             server.stop()
         elif word == RELOAD:
             server.on_hangup()
+        elif isinstance(word, Answering):
+            failures.pop("workers", None)
+            if word.workers < self._workers:
+                failures["workers"] = f"{word.workers} of {self._workers} workers answer; the log says why."
 
     async def _beat(self, service: "CountingService") -> None:
         from bintally.serving.operation.metrics import metrics_of
 
-        metrics = metrics_of(service)
+        metrics, is_told = metrics_of(service), False
         while True:
             self.say(BEAT)
-            if metrics is not None:
-                metrics.look(service)
+            try:
+                if metrics is not None:
+                    metrics.look(service)
+            except Exception:  # such as a full disk: no reason to seem dead
+                if not is_told:
+                    _log.exception("The metrics can't be taken down.")
+                is_told = True
             await asyncio.sleep(BEAT_S)

@@ -29,7 +29,7 @@ from bintally.errors import BintallyError
 from bintally.serving.listening import Serving
 from bintally.serving.operation.logs import FIELDS
 from bintally.serving.settings import ServeConfig
-from bintally.serving.worker import BEAT_S, RELOAD, STOP, Failed, Ready, run_worker
+from bintally.serving.worker import BEAT_S, RELOAD, STOP, Answering, Failed, Ready, run_worker
 from bintally.settings import cpu_count
 
 HUNG_S: Final = 30.0
@@ -40,22 +40,31 @@ MOST_PATIENCE_S: Final = 30.0
 END_S: Final = 7.0
 """What the workers' end may take beyond `shutdown_s`: a little more than each allows itself."""
 
-_METRICS: Final = "bintally-metrics-"
+_SHARED: Final = "bintally-workers-"
 _log: Final = logging.getLogger(__name__)
 
 
 class Worker:
-    """A process, as its parent sees it."""
+    """A process, as its parent sees it.
 
-    def __init__(self, place: int, listener: socket.socket, config: ServeConfig, metrics: Path) -> None:
+    Raises:
+        OSError: it can't be started.
+    """
+
+    def __init__(self, place: int, listener: socket.socket, config: ServeConfig, shared: Path) -> None:
         context = multiprocessing.get_context("spawn")
         self.place = place
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(
-            target=run_worker, args=(listener, config, theirs, metrics), name=f"bintally-{place}"
+            target=run_worker, args=(listener, config, theirs, shared), name=f"bintally-{place}"
         )
-        self.process.start()
-        theirs.close()
+        try:
+            self.process.start()
+        except OSError:
+            self.pipe.close()
+            raise
+        finally:
+            theirs.close()
         self.is_ready = False
         self.heard = time.monotonic()
 
@@ -64,7 +73,7 @@ class Worker:
         """Whether it has said nothing for too long."""
         return time.monotonic() - self.heard > (HUNG_S if self.is_ready else START_S)
 
-    def tell(self, word: str) -> None:
+    def tell(self, word: str | Answering) -> None:
         """Sends it a word; one that has just died needs none."""
         with suppress(OSError):
             self.pipe.send(word)
@@ -78,12 +87,15 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps `config.workers` workers alive until it is told to stop; lives in an event loop."""
+    """Keeps `config.workers` workers alive until it is told to stop; lives in an event loop.
+
+    `shared`: a folder for what they share while this service runs, such as their metrics.
+    """
 
     def __init__(
-        self, listener: socket.socket, config: ServeConfig, metrics: Path, on_ready: Callable[[Serving], None]
+        self, listener: socket.socket, config: ServeConfig, shared: Path, on_ready: Callable[[Serving], None]
     ) -> None:
-        self._listener, self._config, self._metrics, self._on_ready = listener, config, metrics, on_ready
+        self._listener, self._config, self._shared, self._on_ready = listener, config, shared, on_ready
         self._loop = asyncio.get_running_loop()
         self._workers: dict[int, Worker] = {}
         self._patience_s = [0.0] * config.workers
@@ -108,7 +120,7 @@ class Supervisor:
         if self._is_stopping:
             self._kill_all()
             if number is not None:
-                shutil.rmtree(self._metrics, ignore_errors=True)
+                shutil.rmtree(self._shared, ignore_errors=True)
                 logging.shutdown()
                 os._exit(128 + number)
             return
@@ -123,17 +135,28 @@ class Supervisor:
     def _start(self, place: int) -> None:
         if self._is_stopping:
             return
-        worker = Worker(place, self._listener, self._config, self._metrics)
+        try:
+            worker = Worker(place, self._listener, self._config, self._shared)
+        except OSError as error:
+            self._fail(
+                BintallyError(
+                    f"There is no process to be had for a worker: {error.strerror or error}.",
+                    hint="Look at the machine's memory, and its limits of processes and files (`ulimit -a`).",
+                )
+            )
+            self._loop.call_later(self._next_pause_s(place), self._start, place)
+            return
         self._workers[place] = worker
         self._loop.add_reader(worker.pipe.fileno(), self._on_word, worker)
         self._loop.add_reader(worker.process.sentinel, self._on_end, worker)
 
-    def _on_word(self, worker: Worker) -> None:
+    def _on_word(self, worker: Worker) -> bool:
+        """Takes a word; False: none comes any more."""
         try:
             word = worker.pipe.recv()
         except (EOFError, OSError):
             self._loop.remove_reader(worker.pipe.fileno())  # its sentinel tells the rest
-            return
+            return False
         worker.heard = time.monotonic()
         if isinstance(word, Ready):
             self._on_worker_ready(worker, word.serving)
@@ -141,6 +164,7 @@ class Supervisor:
             self._fail(word.kind(word.message, hint=word.hint))
         elif word == RELOAD:
             self._reload(but=worker)
+        return True
 
     def _on_worker_ready(self, worker: Worker, serving: Serving) -> None:
         worker.is_ready = True
@@ -150,14 +174,17 @@ class Supervisor:
         elif not self._has_begun and len(self._ready()) == self._config.workers:
             self._has_begun = True
             self._on_ready(serving)
+        self._tell_how_many()
 
     def _on_end(self, worker: Worker) -> None:
         self._loop.remove_reader(worker.process.sentinel)
         self._loop.remove_reader(worker.pipe.fileno())
+        while worker.pipe.poll() and self._on_word(worker):  # what it said last, such as why it can't start
+            pass
         worker.process.join()
         worker.pipe.close()
         del self._workers[worker.place]
-        _forget(worker, self._metrics)
+        _forget(worker, self._shared)
         code = worker.process.exitcode
         if self._is_stopping:
             self.is_clean &= code in (0, -signal.SIGTERM)
@@ -170,15 +197,27 @@ class Supervisor:
                 )
             )
         else:
+            self._tell_how_many()
             self._start_again(worker, code)
 
     def _start_again(self, worker: Worker, code: int | None) -> None:
         """At once, but one that can't even start is tried less and less often."""
-        wait_s = 0.0 if worker.is_ready else self._patience_s[worker.place]
-        self._patience_s[worker.place] = min(2 * wait_s or 1.0, MOST_PATIENCE_S)
+        wait_s = 0.0 if worker.is_ready else self._next_pause_s(worker.place)
         facts = {"worker": worker.process.pid, "exit_code": code, "again_in_s": wait_s}
         _log.error("A worker ended; another takes its place.", extra={FIELDS: facts})
         self._loop.call_later(wait_s, self._start, worker.place)
+
+    def _next_pause_s(self, place: int) -> float:
+        wait_s = self._patience_s[place]
+        self._patience_s[place] = min(2 * wait_s or 1.0, MOST_PATIENCE_S)
+        return wait_s
+
+    def _tell_how_many(self) -> None:
+        """Health is asked of a worker, which can't see that another is missing."""
+        if self._has_begun and not self._is_stopping:
+            ready = self._ready()
+            for worker in ready:
+                worker.tell(Answering(len(ready)))
 
     def _fail(self, error: BintallyError) -> None:
         if self._has_begun:
@@ -220,35 +259,35 @@ def supervise(listener: socket.socket, config: ServeConfig, *, on_ready: Callabl
     Raises:
         BundleError: no usable model.
         UsageError: settings that make no sense together.
-        StorageError: there is no place for the workers' metrics.
+        StorageError: there is no place for what the workers share.
     """
     each = config.model_copy(update={"threads": config.threads or max(cpu_count() // config.workers, 1)})
 
-    async def run(metrics: Path) -> Supervisor:
-        supervisor = Supervisor(listener, each, metrics, on_ready)
+    async def run(shared: Path) -> Supervisor:
+        supervisor = Supervisor(listener, each, shared, on_ready)
         await supervisor.run()
         return supervisor
 
-    metrics = _metrics_folder()
+    shared = _new_folder()
     try:
-        supervisor = asyncio.run(run(metrics))
+        supervisor = asyncio.run(run(shared))
     finally:
-        shutil.rmtree(metrics, ignore_errors=True)
+        shutil.rmtree(shared, ignore_errors=True)
     if supervisor.failure is not None:
         raise supervisor.failure
     if not supervisor.is_clean:
         raise SystemExit(1)
 
 
-def _metrics_folder() -> Path:
-    """A new folder for the workers' metrics; those that a killed service has left are taken away."""
+def _new_folder() -> Path:
+    """A new folder for what the workers share; those that a killed service has left are taken away."""
     place = Path(tempfile.gettempdir())
-    for left in place.glob(f"{_METRICS}*-*"):
-        owner = left.name.removeprefix(_METRICS).partition("-")[0]
+    for left in place.glob(f"{_SHARED}*-*"):
+        owner = left.name.removeprefix(_SHARED).partition("-")[0]
         if owner.isdecimal() and (int(owner) == os.getpid() or not _is_alive(int(owner))):
             shutil.rmtree(left, ignore_errors=True)
     with storage_errors(place):
-        return Path(tempfile.mkdtemp(prefix=f"{_METRICS}{os.getpid()}-"))
+        return Path(tempfile.mkdtemp(prefix=f"{_SHARED}{os.getpid()}-"))
 
 
 def _is_alive(process_id: int) -> bool:
@@ -261,8 +300,8 @@ def _is_alive(process_id: int) -> bool:
     return True
 
 
-def _forget(worker: Worker, metrics: Path) -> None:
+def _forget(worker: Worker, shared: Path) -> None:
     """What it was doing is no longer told by the others' metrics."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(worker.process.pid, str(metrics))  # type: ignore[no-untyped-call]
+    mark_process_dead(worker.process.pid, str(shared))  # type: ignore[no-untyped-call]

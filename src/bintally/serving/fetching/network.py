@@ -66,7 +66,11 @@ class RealNetwork:
 
         await self._turns.acquire()
         found.set_running_or_notify_cancel()  # whoever asked may go; the thread can't
-        threading.Thread(target=look_up, name="resolve", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name="resolve", daemon=True).start()
+        except RuntimeError as error:  # the machine has no thread left
+            self._turns.release()
+            raise OSError(str(error)) from None
         return await asyncio.wrap_future(found)
 
 

@@ -1,6 +1,7 @@
 """What the service says of itself to probes and to people."""
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -76,14 +77,16 @@ class KeptBytes:
         self._folder = state_folder
         self._sizes: dict[str, int] = {}
         self._looked = float("-inf")
+        self._lock = threading.Lock()  # or probes that come together would each look
 
     def get(self) -> dict[str, int]:
         """Bytes by folder, those that are there; may take a while."""
-        if time.monotonic() - self._looked >= SIZES_S:
-            present = [name for name in KEPT if (self._folder / name).is_dir()]
-            self._sizes = {name: _bytes_in(self._folder / name) for name in present}
-            self._looked = time.monotonic()
-        return self._sizes
+        with self._lock:
+            if time.monotonic() - self._looked >= SIZES_S:
+                present = [name for name in KEPT if (self._folder / name).is_dir()]
+                self._sizes = {name: _bytes_in(self._folder / name) for name in present}
+                self._looked = time.monotonic()
+            return self._sizes
 
 
 def _bytes_in(folder: Path) -> int:

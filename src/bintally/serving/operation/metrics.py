@@ -8,14 +8,16 @@ sums, so that counters never fall.
 import os
 from pathlib import Path
 from typing import Final, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from bintally import __version__
 from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import Asked
+from bintally.serving.engine.engine import Engine
 from bintally.serving.operation.health import problems_of
 from bintally.serving.operation.readiness import unready
 from bintally.serving.operation.requests import Seen, code_of
@@ -61,6 +63,7 @@ class Metrics:
         self._degraded = self._counter("degraded", "Counts answered though something beside did not work.")
         self._http = _Labelled(self._counter("http_requests", "HTTP requests.", "method", "route", "status"))
         self._photos = self._histogram("request_photos", "Photos in one HTTP request that had any.", _PHOTOS)
+        self._batches = _Labelled(self._counter("batches", "Inferences, by how many photos they had.", "photos"))
         self._under_way = self._gauge("under_way", "Questions that are not answered yet.")
         self._waiting = self._gauge("waiting_photos", "Photos that nobody works on yet.")
         self._working = self._gauge("working_photos", "Photos that are decoded or counted now.")
@@ -74,6 +77,7 @@ class Metrics:
         self._known_problems: set[str] = set()
         self._known_model: tuple[str, ...] = ()
         self._known_version: str | None = None
+        self._known_batches: WeakKeyDictionary[Engine, dict[int, int]] = WeakKeyDictionary()
 
     def spent(self, asked: Asked, part: str, seconds: float) -> None:
         """A part of a question took so long."""
@@ -112,6 +116,7 @@ class Metrics:
         self._under_way.set(service.under_way)
         self._waiting.set(load.waiting)
         self._working.set(load.working)
+        self._look_at_batches(engine, load.batches)
         self._resident.set(_resident_bytes())
         self._ready.set(unready(service) is None)
         problems = set(problems_of(service))
@@ -132,6 +137,12 @@ class Metrics:
     def followed(self, outcome: str) -> None:
         """A version of a registry was taken, or refused."""
         self._changes.labels(outcome).inc()
+
+    def _look_at_batches(self, engine: Engine, batches: dict[int, int]) -> None:
+        known = self._known_batches.get(engine, {})
+        for photos, number in batches.items():
+            self._batches[photos,].inc(number - known.get(photos, 0))
+        self._known_batches[engine] = batches
 
     def _look_at_version(self, version: str | None) -> None:
         if version == self._known_version:
@@ -164,11 +175,6 @@ class Metrics:
 
     def _gauge(self, name: str, about: str, *labels: str, mode: Literal["livesum", "livemax"] = _ALL) -> Gauge:
         return Gauge(f"bintally_{name}", about, labels, multiprocess_mode=mode, registry=self._registry)
-
-
-def forget_worker(process_id: int, folder: Path) -> None:
-    """A worker ended: what it was doing is no longer told."""
-    mark_process_dead(process_id, str(folder))  # type: ignore[no-untyped-call]
 
 
 def metrics_of(service: CountingService) -> Metrics | None:

@@ -20,7 +20,7 @@ from bintally.serving.operation.reloading import Reloading
 from bintally.serving.operation.requests import ObservedRequests
 from bintally.serving.service import CountingService
 
-TAG: Final = "operation"
+TAG: Final = "Operation"
 
 
 class Reloaded(msgspec.Struct, frozen=True):
