@@ -1,8 +1,9 @@
 """An HTTP server that answers what a test told it to: proxies and services in trouble."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import NamedTuple
@@ -11,11 +12,12 @@ COUNTED = json.dumps({"count": 3, "probabilities": {"3": 1.0}, "request_id": "r"
 
 
 class Said(NamedTuple):
-    """One answer; status 0 closes the connection without one."""
+    """One answer; status 0 closes the connection without one. `drip_s`: seconds between its bytes."""
 
     status: int
     body: bytes = b"<html>not from here</html>"
     headers: tuple[tuple[str, str], ...] = ()
+    drip_s: float = 0.0
 
 
 def overloaded(retry_after_s: str = "0") -> Said:
@@ -42,7 +44,13 @@ def scripted(answers: Sequence[Said]) -> Iterator[tuple[str, list[dict[str, str]
             for name, value in (*said.headers, ("Content-Length", str(len(said.body)))):
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(said.body)
+            if not said.drip_s:
+                self.wfile.write(said.body)
+                return
+            with suppress(OSError):  # whoever asked has gone
+                for place in range(len(said.body)):
+                    self.wfile.write(said.body[place : place + 1])
+                    time.sleep(said.drip_s)
 
         do_GET = do_POST  # noqa: N815 - http.server's name
 

@@ -44,12 +44,23 @@ def test_what_may_pass_is_tried_again_and_the_rest_is_not() -> None:
                 assert (await client.count(PHOTO)).count == 3
                 assert len({each["idempotency-key"] for each in got}) == 1
                 assert len(got) == 3
-            with pytest.raises(UsageError, match="closed"):
-                await client.count(PHOTO)
+            for closed in (client.count(PHOTO), client.health()):
+                with pytest.raises(UsageError, match="closed"):
+                    await closed
         async with AsyncClient(url, retries=0) as client:
             for ask in (client.model, client.health):
                 with pytest.raises(RequestError, match="can't be reached"):
                     await ask()
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_drips_is_given_up_in_time() -> None:
+    async def run() -> None:
+        with scripted([Said(200, COUNTED, drip_s=0.1)]) as (url, _):
+            async with AsyncClient(url, timeout_s=0.3, retries=0) as client:
+                with pytest.raises(RequestError, match=r"within 0\.3 seconds"):
+                    await client.count(PHOTO)
 
     asyncio.run(run())
 

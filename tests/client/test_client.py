@@ -109,6 +109,9 @@ def test_what_can_not_be_sent_is_said_before(client: Client, tmp_path: Path) -> 
         client.count("http://camera.example/last.jpg")
     with pytest.raises(UsageError, match="no time zone"):
         client.count(PHOTO, captured_at=datetime(2026, 1, 1))
+    for key in ("", "Größe", "a\nb", "x" * 256):
+        with pytest.raises(UsageError, match="Idempotency-Key"):
+            client.count(PHOTO, idempotency_key=key)
     with pytest.raises(PhotoError):
         client.count(tmp_path)
 
@@ -230,11 +233,22 @@ def test_a_service_that_hangs_is_given_up_in_time() -> None:
     assert (error.value.status, error.value.code) == (504, "timeout")
 
 
+def test_an_answer_that_drips_is_given_up_in_time() -> None:
+    with (
+        scripted([Said(200, COUNTED, drip_s=0.1)]) as (url, _),
+        Client(url, timeout_s=0.3, retries=0) as client,
+        pytest.raises(RequestError, match=r"within 0\.3 seconds") as error,
+    ):
+        client.count(PHOTO)
+    assert (error.value.status, error.value.code) == (504, "timeout")
+
+
 def test_a_closed_client_says_so() -> None:
     client = Client("http://127.0.0.1:1")
     client.close()
-    with pytest.raises(UsageError, match="closed"):
-        client.count(PHOTO)
+    for ask in (lambda: client.count(PHOTO), client.health):
+        with pytest.raises(UsageError, match="closed"):
+            ask()
 
 
 def test_a_restart_of_the_service_is_outlived(bundle: Path, tmp_path: Path) -> None:

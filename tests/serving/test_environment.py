@@ -51,6 +51,10 @@ def test_what_kubernetes_says_of_a_service_called_bintally_serve_is_no_setting()
     assert told.port == 8080
 
 
+def test_a_broker_may_be_written_as_its_own_tools_do() -> None:
+    assert config(BINTALLY_SERVE_MQTT="tcp://broker:1883").mqtt == "tcp://broker:1883"
+
+
 def sagemaker(base: Path, **variables: str) -> ServeConfig:
     return ServeConfig.from_environment({"sagemaker": True}, {"SAGEMAKER_BASE_DIR": str(base), **variables})
 

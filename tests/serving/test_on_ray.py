@@ -26,8 +26,10 @@ from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicati
 
 from bintally.counting.counter import Counter
 from bintally.counting.network import Network
-from bintally.errors import ConfigError, UsageError
+from bintally.errors import BintallyError, ConfigError, UsageError
+from bintally.serving import on_ray as on_ray_module
 from bintally.serving.on_ray import DEPLOYMENT, ELSEWHERE, CountingReplica, build_app
+from bintally.serving.operation import readiness
 from bintally.serving.settings import ServeConfig
 from tests.bundles import bin_photo
 from tests.serving.services import client_of
@@ -200,6 +202,27 @@ def test_a_replica_that_can_no_longer_count_is_ill(bundle: Path, monkeypatch: py
         with pytest.raises(MemoryError):
             await replica.check_health()
         monkeypatch.undo()
+        await replica._service.models.close()
+
+    asyncio.run(ask())
+
+
+def test_a_replica_that_hangs_is_ill_and_a_busy_one_is_not(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, see = threading.Event(), Network.see
+
+    def hang(*arguments: Any, **named: Any) -> Any:
+        go_on.wait(30)
+        return see(*arguments, **named)
+
+    async def ask() -> None:
+        replica = CountingReplica(ServeConfig.of({"bundle": bundle, "threads": 1}))
+        monkeypatch.setattr(on_ray_module, "_ALIVE_S", 0.2)
+        monkeypatch.setattr(Network, "see", hang)
+        await replica.check_health()
+        monkeypatch.setattr(readiness, "STUCK_S", 0.1)
+        with pytest.raises(BintallyError, match="Photos wait"):
+            await replica.check_health()
+        go_on.set()
         await replica._service.models.close()
 
     asyncio.run(ask())

@@ -109,6 +109,10 @@ def test_a_request_that_never_ends_is_cut_off_in_time(
         connection = half_a_request(url)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+        answer = connection.getresponse()
+        assert (answer.status, json.load(answer)["error"]["code"]) == (503, "stopping")
+        assert (answer.getheader("connection"), answer.getheader("retry-after")) == ("close", "1")
+        assert answer.getheader("x-request-id")
         connection.close()
 
 
@@ -122,8 +126,8 @@ def test_an_idle_connection_does_not_hold_up_the_end(bundle: Path, samples: Path
         connection.close()
 
 
-def test_a_stop_during_the_start_is_a_stop_in_good_order(bundle: Path, tmp_path: Path) -> None:
-    """Its port is taken first, so that a test can tell when the start has begun."""
+def starting(bundle: Path) -> "subprocess.Popen[str]":
+    """A service that has begun to start: its port is taken first, so that a test can tell."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "bintally", "serve", str(bundle), "--port", str(port), "--json"]
@@ -133,11 +137,26 @@ def test_a_stop_during_the_start_is_a_stop_in_good_order(bundle: Path, tmp_path:
             if client.connect_ex(("127.0.0.1", port)) == 0:
                 break
         time.sleep(0.005)
+    return process
+
+
+def test_a_stop_during_the_start_is_a_stop_in_good_order(bundle: Path) -> None:
+    process = starting(bundle)
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
     assert out == ""
     assert "Traceback" not in errors
+
+
+def test_sighup_during_the_start_ends_nothing(bundle: Path) -> None:
+    process = starting(bundle)
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout
+    assert json.loads(process.stdout.readline())["model"] == "tiny"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
 
 
 def test_sighup_takes_the_model_anew_or_keeps_the_old_one(tmp_path: Path, samples: Path) -> None:
@@ -186,6 +205,10 @@ def test_what_can_not_be_served_is_refused_before_anything_starts(bundle: Path, 
         serve(bundle=bundle, port=0, allow_url=["https://camera.example"])
     with pytest.raises(UsageError, match="holds no photo"):
         serve(bundle=bundle, port=0, samples=tmp_path)
+    with pytest.raises(UsageError, match="needs its key"):
+        serve(bundle=bundle, port=0, tls_cert=tmp_path / "cert.pem")
+    with pytest.raises(UsageError, match=r"can't be used: No such file"):
+        serve(bundle=bundle, port=0, tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
     with pytest.raises(ConfigError, match="max_photo_mb"):
         serve(bundle=bundle, port=0, max_photo_mb=0)
 

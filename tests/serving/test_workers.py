@@ -165,30 +165,55 @@ def test_a_reload_reaches_every_worker(tmp_path: Path, how: str) -> None:
         assert told("model") == {"newer"}
 
 
-def test_a_worker_that_hangs_is_replaced(bundle: Path, tmp_path: Path) -> None:
-    """Its patience is shortened by a start of its own, since it is no setting."""
-    code = (
-        "import sys\n"
-        "from bintally.serving import workers\n"
-        "workers.HUNG_S = 3.0\n"
-        "from bintally.cli import main\n"
-        "if __name__ == '__main__':\n"
-        "    main()\n"
-    )
-    script = tmp_path / "impatient.py"
-    script.write_text(code)
+@contextmanager
+def changed(bundle: Path, script: Path, change: str) -> Iterator[str]:
+    """The address of a service with two workers whose parent runs `change` first: for what is no setting."""
+    main = "if __name__ == '__main__':\n    from bintally.cli import main\n    main()\n"
+    script.write_text(f"from bintally.serving import workers\n{change}\n{main}")
     command = [sys.executable, str(script), "serve", str(bundle), "--port", "0", "--json", "--workers", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout
-            url = json.loads(process.stdout.readline())["url"]
-            victim = json.loads(get(f"{url}/health"))["worker"]
-            os.kill(victim, signal.SIGSTOP)
-            assert until(lambda: not is_alive(victim), tries=400)
-            assert until(lambda: answering(url) == 2)
+            yield json.loads(process.stdout.readline())["url"]
         finally:
             process.terminate()
             assert process.wait(20) == 0
+
+
+def test_a_worker_that_hangs_is_replaced(bundle: Path, tmp_path: Path) -> None:
+    with changed(bundle, tmp_path / "impatient.py", "workers.HUNG_S = 1.5") as url:
+        victim = json.loads(get(f"{url}/health"))["worker"]
+        os.kill(victim, signal.SIGSTOP)
+        assert until(lambda: not is_alive(victim), tries=400)
+        assert until(lambda: answering(url) == 2)
+
+
+_NO_PROCESS = """
+class Unlucky(workers.Worker):
+    starts = 0
+
+    def __init__(self, *arguments):
+        Unlucky.starts += 1
+        if Unlucky.starts in (3, 4):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        super().__init__(*arguments)
+
+workers.Worker = Unlucky
+"""
+
+
+def test_a_worker_that_finds_no_process_is_tried_again_and_health_says_that_one_is_missing(
+    bundle: Path, tmp_path: Path
+) -> None:
+    def problems() -> dict[str, str]:
+        return dict(json.loads(get(f"{url}/health"))["problems"])
+
+    with changed(bundle, tmp_path / "unlucky.py", _NO_PROCESS) as url:
+        assert problems() == {}
+        os.kill(json.loads(get(f"{url}/health"))["worker"], signal.SIGKILL)
+        assert until(lambda: problems() == {"workers": "1 of 2 workers answer; the log says why."})
+        assert until(lambda: answering(url) == 2)
+        assert until(lambda: problems() == {})
 
 
 def test_workers_end_when_their_parent_is_killed(bundle: Path) -> None:

@@ -122,7 +122,7 @@ def file_place(tmp_path: Path) -> str:
 def test_what_can_not_be_followed_is_told_at_the_start(counter: Counter, file_place: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no ledger"):
         service_of(counter, ledger=str(tmp_path / "none.sqlite"))
-    with pytest.raises(UsageError, match="--photos FOLDER"):
+    with pytest.raises(UsageError, match="BINTALLY_SERVE_PHOTOS="):
         service_of(counter, ledger="postgresql://me@127.0.0.1:9/shop")
     policy = tmp_path / "policy.toml"
     policy.write_text("promise = 1\n")

@@ -3,7 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from bintally.counting.counter import Counter
+from bintally.serving.service import CountingService
 from tests.serving.mqtt.brokers import Mosquitto, Robot, robot_of
+from tests.serving.mqtt.doors import serving
 
 
 @pytest.fixture
@@ -23,3 +26,10 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 def robot(broker: Mosquitto) -> Iterator[Robot]:
     with robot_of(broker) as robot:
         yield robot
+
+
+@pytest.fixture
+def service(counter: Counter, tmp_path: Path, broker: Mosquitto, robot: Robot) -> Iterator[CountingService]:
+    with serving(counter, tmp_path / "state", broker.url, max_photo_mb=1) as service:
+        robot.wait_for_service()
+        yield service

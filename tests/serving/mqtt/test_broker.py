@@ -20,6 +20,8 @@ def test_a_url_says_where_the_broker_is_and_who_we_are() -> None:
     assert broker.ca == Path("/etc/ca.pem")
     assert Broker.of("mqtt://broker.example").port == 1883
     assert Broker.of("mqtts://broker.example").port == 8883
+    assert Broker.of("tcp://broker.example") == Broker.of("mqtt://broker.example")
+    assert Broker.of("ssl://broker.example?ca=ca.pem") == Broker.of("mqtts://broker.example?ca=ca.pem")
 
 
 def test_a_broker_shows_no_password() -> None:

@@ -6,13 +6,10 @@ import hashlib
 import json
 import queue
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -21,49 +18,15 @@ from paho.mqtt.properties import Properties
 from bintally.counting.counter import Counter
 from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import Asked
-from bintally.serving.assembly import running
 from bintally.serving.mqtt import inheritance
 from bintally.serving.mqtt.slots import own_slot
 from bintally.serving.service import CountingService
-from bintally.serving.settings import ServeConfig
 from tests.bundles import bin_photo
 from tests.serving.bins.shop import stock
 from tests.serving.mqtt.brokers import Mosquitto, Robot, robot_of, wait_until
-from tests.serving.services import service_of
+from tests.serving.mqtt.doors import serving
 
 PHOTO = bin_photo(3, image_format="JPEG")
-
-
-@contextmanager
-def serving(counter: Counter, state: Path, broker: str, **settings: Any) -> Iterator[CountingService]:
-    """A service with an MQTT door, in a thread with an event loop of its own."""
-    settings = {"state": state, "mqtt": broker, "shutdown_s": 5.0, **settings}
-    service = service_of(counter, **settings)
-    config = ServeConfig.of({"bundle": counter.bundle.folder, "threads": 1, **settings})
-    is_up, end = threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def run() -> None:
-        loops.append(asyncio.get_running_loop())
-        async with running(service, config):
-            is_up.set()
-            await end.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=[run()])
-    thread.start()
-    assert is_up.wait(20)
-    try:
-        yield service
-    finally:
-        loops[0].call_soon_threadsafe(end.set)
-        thread.join(30)
-
-
-@pytest.fixture
-def service(counter: Counter, tmp_path: Path, broker: Mosquitto, robot: Robot) -> Iterator[CountingService]:
-    with serving(counter, tmp_path / "state", broker.url, max_photo_mb=1) as service:
-        robot.wait_for_service()
-        yield service
 
 
 def as_json(photo: bytes = PHOTO, **more: object) -> bytes:
@@ -90,26 +53,6 @@ def test_json_is_counted(service: CountingService, robot: Robot) -> None:
     told = robot.ask(as_json(id="scan-2", bin_image_id="00017"))
     assert told["id"] == "scan-2"
     assert (told["answer"]["count"], told["answer"]["bin_image_id"]) == (3, "00017")
-
-
-def test_the_answer_goes_where_the_robot_wants_it_with_its_correlation_data(
-    service: CountingService, robot: Robot
-) -> None:
-    robot.publish(PHOTO, response_topic="elsewhere/7/counted", correlation=b"\x00\xff17")
-    message, told = robot.next()
-    assert message.topic == "elsewhere/7/counted"
-    assert getattr(message.properties, "CorrelationData") == b"\x00\xff17"  # noqa: B009 - paho makes it at run time
-    assert getattr(message.properties, "ContentType") == "application/json"  # noqa: B009
-    assert told["answer"]["count"] == 3
-
-
-@pytest.mark.parametrize("topic", ["bintally/photos/robot-7", "bintally/status/x"])
-def test_no_answer_is_published_where_it_would_be_a_photo_or_a_status(
-    service: CountingService, robot: Robot, topic: str
-) -> None:
-    told = robot.ask(PHOTO, response_topic=topic)
-    assert told["error"]["code"] == "invalid_request"
-    assert topic in told["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -377,44 +320,3 @@ def test_what_the_service_stumbles_over_is_answered_without_its_insides(
     assert told["error"]["code"] == "internal"
     assert "secret" not in json.dumps(told)
     assert "a secret of the house" in caplog.text
-
-
-def test_an_answer_that_the_broker_does_not_let_us_publish_is_logged_and_the_photo_not_asked_for_again(
-    counter: Counter, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "guarded"
-    folder.mkdir()
-    rules = ["topic readwrite bintally/#", "topic read elsewhere/#"]
-    (folder / "rules").write_text("\n".join(rules))
-    broker = Mosquitto(folder, "allow_anonymous true", f"acl_file {folder}/rules")
-    broker.start()
-    try:
-        with robot_of(broker) as robot, serving(counter, tmp_path / "state", broker.url):
-            robot.wait_for_service()
-            robot.publish(PHOTO, response_topic="elsewhere/forbidden")
-            wait_until(lambda: "was lost" in caplog.text, "for the log")
-            assert robot.ask(PHOTO, told={"id": "scan-10"})["id"] == "scan-10"
-    finally:
-        broker.stop()
-
-
-# paho leaves the socket of a handshake that failed to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_broker_is_reached_over_tls_only_with_a_certificate_that_is_trusted(
-    counter: Counter, tmp_path: Path, robot: Robot, broker: Mosquitto
-) -> None:
-    folder = tmp_path / "tls"
-    folder.mkdir()
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "broker.pem"))
-    secured = Mosquitto(folder, "allow_anonymous true", f"certfile {folder}/broker.pem", f"keyfile {folder}/broker.pem")
-    secured.start()
-    url = secured.url.replace("mqtt://", "mqtts://")
-    try:
-        with serving(counter, tmp_path / "a", f"{url}?ca={folder}/ca.pem") as trusting:
-            wait_until(lambda: "mqtt" not in trusting.failures, "for the connection")
-        with serving(counter, tmp_path / "b", url) as wary:
-            wait_until(lambda: "CERTIFICATE_VERIFY_FAILED" in wary.failures.get("mqtt", ""), "for the refusal")
-    finally:
-        secured.stop()

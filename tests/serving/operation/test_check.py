@@ -37,6 +37,10 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
             samples=tmp_path / "nowhere",
             allow_url=["https://camera.example"],
             ledger=str(tmp_path / "no.sqlite"),
+            follow=tmp_path / "nowhere.toml",
+            photos=tmp_path / "file" / "photos",
+            models=tmp_path,
+            workers=2,
             mqtt="mqtt://127.0.0.1:1",
             tls_cert=tmp_path / "no.pem",
             tls_key=tmp_path / "no.key",
@@ -46,12 +50,15 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert list(checks) == [
         "address",
         "model",
+        "models",
         "keys",
         "state folder",
         "samples",
         "certificate",
         "photos by URL",
         "ledger",
+        "bins",
+        "photos",
         "MQTT broker",
     ]
     assert "is in use" in checks["address"].said

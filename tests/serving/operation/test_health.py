@@ -8,6 +8,7 @@ from bintally.counting.counter import Counter
 from bintally.errors import ModelError, RequestError, StorageError
 from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import Asked
+from bintally.serving.engine.engine import Load
 from bintally.serving.operation import health, readiness
 from bintally.serving.operation.health import KeptBytes
 from bintally.serving.operation.readiness import FAILURES, Readiness
@@ -66,6 +67,22 @@ def test_refusals_are_no_failures_and_one_success_is_enough() -> None:
         said.append(watcher.is_failing)
     watcher.answered(asked, CountAnswer(), 0.1)
     assert [*said, watcher.is_failing] == [False, True, False]
+
+
+def test_an_engine_that_hangs_is_noticed_and_one_that_is_busy_or_idle_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(photos: int, batches: int) -> Load:
+        return Load(waiting=photos, working=photos, wait_s=1.0, batches={1: batches})
+
+    watcher = Readiness()
+    monkeypatch.setattr(readiness, "STUCK_S", 0.0)
+    assert not watcher.is_stuck(load(0, 7))
+    assert not watcher.is_stuck(load(0, 7))
+    assert watcher.is_stuck(load(1, 7))
+    monkeypatch.setattr(readiness, "STUCK_S", 60.0)
+    assert not watcher.is_stuck(load(1, 7))
+    watcher._busy_since -= 61
+    assert watcher.is_stuck(load(1, 7))
+    assert not watcher.is_stuck(load(1, 8))
 
 
 def test_a_service_that_stops_is_not_ready(counter: Counter) -> None:

@@ -40,6 +40,7 @@ def test_metrics_count_what_was_asked_and_answered(counter: Counter, tmp_path: P
     for part in ("count", "decode", "inference", "capture"):
         assert found["bintally_part_seconds_count", part] == 3
     assert found["bintally_model_info", "tiny", counter.card.model_sha256, "0.1.0"] == 1
+    assert found["bintally_batches_total", "1"] == 3
     assert found["bintally_ready",] == 1
     assert found["bintally_under_way",] == 0
     assert found["bintally_resident_bytes",] > 10**6

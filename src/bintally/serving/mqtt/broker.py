@@ -12,7 +12,7 @@ from bintally.errors import MissingExtraError, UsageError, did_you_mean
 from bintally.serving.settings import ServeConfig
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "tcp": 1883, "ssl": 8883}
-_TLS: Final = ("mqtts", "ssl")  # tcp:// and ssl:// are how Paho and its kin write the same
+_TLS: Final = ("mqtts", "ssl")  # ssl:// and tcp:// are how other clients write mqtts:// and mqtt://
 _FILES: Final = ("ca", "cert", "key")
 HINT: Final = "Write it as mqtt://broker.example or mqtts://user:password@broker.example:8883."
 

@@ -208,6 +208,9 @@ def test_the_names_of_a_service_can_be_given(counter: Counter, samples: Path) ->
     with client_of(counter, samples=samples, allow_host=["Count.Example"]) as client:
         assert count(client, host="count.example:8080") == (200, "")
         assert count(client, host="127.0.0.1") == (421, "wrong_host")
+        assert code_of(client.get("/", headers={"host": "10.0.0.7"})) == (421, "wrong_host")
+        for path in ("/health", "/health/ready", "/ping", "/v2/health/live"):  # as a load balancer asks
+            assert client.get(path, headers={"host": "10.0.0.7:8080"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -319,6 +322,24 @@ def test_a_rate_holds_for_each_key_and_tells_when_to_come_again(
 def test_without_keys_a_rate_holds_for_each_address(counter: Counter, samples: Path) -> None:
     with client_of(counter, samples=samples, rate=0.1, burst=2) as client:
         assert [count(client)[0] for _ in range(3)] == [200, 200, 429]
+
+
+def test_workers_share_a_rate_until_the_service_is_started_anew(
+    counter: Counter, samples: Path, tmp_path: Path
+) -> None:
+    """The clock counts from the machine's start: moments that outlive it lock everybody out."""
+    config = ServeConfig.of({"samples": samples, "rate": 0.1, "burst": 2, "workers": 2, "state": tmp_path / "state"})
+
+    def asked(folder: str) -> list[int]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        app = create_app(service_of(counter, samples=samples), config, shared=tmp_path / folder)
+        client = TestClient(app, base_url="http://127.0.0.1")
+        return [count(client)[0] for _ in range(3)]
+
+    assert asked("first start") == [200, 200, 429]
+    assert asked("first start") == [429, 429, 429]
+    assert asked("second start") == [200, 200, 429]
+    assert not (tmp_path / "state").exists()
 
 
 def test_wrong_keys_are_slowed_down_and_right_ones_are_not(open_to_all: TestClient, texts: dict[str, str]) -> None:

@@ -83,15 +83,6 @@ def test_over_any_time_no_more_passes_than_burst_and_rate_allow(
     assert spent <= max(burst, largest) + rate * (clock.now - 1000.0) + 1e-3
 
 
-def test_a_bucket_from_before_the_machine_started_anew_is_full() -> None:
-    """The clock counts from the machine's start, and the file outlives it."""
-    clock = Clock(now=1e7)
-    rates = Rates(Slots(), clock=clock)
-    assert allowed(rates, Limit(1, 3), 5) == 3
-    clock.now = 5.0
-    assert allowed(rates, Limit(1, 3), 5) == 3
-
-
 def test_more_askers_than_there_are_places_take_no_more_memory_and_the_busiest_stay() -> None:
     clock, limit = Clock(), Limit(0.001, 1)
     rates = Rates(Slots(), clock=clock)

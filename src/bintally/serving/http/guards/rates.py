@@ -7,13 +7,14 @@ the workers of a service share, so that a limit holds for all of them together a
 import hashlib
 import math
 import mmap
+import os
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bintally.artifacts import storage_errors
 from bintally.errors import RequestError
@@ -52,16 +53,16 @@ class Slots:
     """
 
     def __init__(self, shared: Path | None = None) -> None:
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None  # open as long as the process lives
         size = _SLOTS * _SLOT.size
         if shared is None:
             self._memory = mmap.mmap(-1, size)
             return
         with storage_errors(shared):
             shared.parent.mkdir(parents=True, exist_ok=True)
-            self._file = shared.open("a+b")
-            self._file.truncate(size)
-            self._memory = mmap.mmap(self._file.fileno(), size)
+            self._file = os.open(shared, os.O_RDWR | os.O_CREAT, 0o600)
+            os.ftruncate(self._file, size)
+            self._memory = mmap.mmap(self._file, size)
 
     @contextmanager
     def of(self, who: str) -> Iterator["Slot"]:
