@@ -14,7 +14,7 @@ SCHEDULE = ROOT / "deploy" / "schedule"
 
 
 def _unit(name: str) -> ConfigParser:
-    parser = ConfigParser(interpolation=None, strict=True)
+    parser = ConfigParser(interpolation=None, strict=False)  # systemd takes an option several times
     parser.optionxform = str  # type: ignore[assignment, method-assign]  # systemd's names have capitals
     assert parser.read(SCHEDULE / name)
     return parser

@@ -185,13 +185,11 @@ def _in_processes(
     Plain subprocesses rather than multiprocessing: its spawned children import the caller's main module again, which
     breaks scripts without a `__main__` guard, and a fork of a process with threads (polars, torch) may hang.
     """
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        ExitStack() as stack,
-    ):  # on Ctrl-C first the children end, then their threads
+    # However it ends: first the children are killed, then their threads see the end, then pipes that nobody uses close.
+    with ExitStack() as started, ThreadPoolExecutor(workers) as pool, ExitStack() as kills:
         children = []
         for worker in range(workers):
-            child = stack.enter_context(
+            child = started.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-P", "-m", "bintally.data.rendered"],
                     stdin=subprocess.PIPE,
@@ -200,7 +198,7 @@ def _in_processes(
                     start_new_session=True,  # the terminal's Ctrl-C is for this process, which stops its children
                 )
             )
-            stack.callback(child.kill)
+            kills.callback(child.kill)
             children.append((child, _order(folder, jobs[worker::workers], seed=seed, settings=settings)))
         found = pool.map(lambda pair: [_step(rows, task) for rows in _listen(*pair)], children)
         rows = [row for results in found for group in results for row in group]
