@@ -130,6 +130,8 @@ def plot(rounds: Sequence[Round], path: Path) -> None:
     overhead.set_yticklabels([])
     if all(each.overhead_ms > 0 for _, systems in rounds for each in systems):
         overhead.set_xscale("log")  # batches that wait for more take many times as long
+        overhead.set_xticks([1, 2, 5, 10, 20, 50, 100], labels=["1", "2", "5", "10", "20", "50", "100"])
+        overhead.minorticks_off()
     figure.savefig(path, dpi=160)
 
 
