@@ -69,7 +69,7 @@ def test_ctrl_c_in_each_stage_leaves_nothing_half_written_and_the_next_run_goes_
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=120)
         # -SIGINT: all was done, and the signal met a Python that was already going. -SIGSEGV: seen once in some twenty
-        # stops, with nothing said; which library crashes on a signal is not known. What is on disk must be right then, too.
+        # stops, with nothing said; which library crashes on a signal is not known. What is on disk must be right, too.
         assert process.returncode in (130, 0, -signal.SIGINT, -signal.SIGSEGV), said + rest
         stopped += process.returncode == 130
         assert "Traceback" not in said + rest, said + rest
