@@ -67,7 +67,7 @@ def retire(registry: Registry, version: str, *, by: str, reason: str) -> Version
 
 
 def forget(registry: Registry, version: str, *, by: str, reason: str) -> Version:
-    """Lets go of a retired version for good: its bundle is removed, and not taken again.
+    """Lets go of a retired version for good: its bundle may be removed, and is not taken again.
 
     Raises:
         UsageError: no such version, no reason, or it is not retired.

@@ -16,7 +16,7 @@ from bintally.signatures.digest import digest_of, files_of
 from bintally.signatures.signing import carry
 
 UNDER_WAY: Final = ".registering-"
-"""How a folder's name begins while a bundle is copied; what a kill left, `bintally models gc` tidies away."""
+"""How a folder's name begins while a bundle is copied; what a kill left may be removed."""
 
 _LOCK: Final = 0x62756E64  # "bund": PostgreSQL's name for "one registers or removes at a time"
 

@@ -1,6 +1,6 @@
 """Versions of models: added, named, looked up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -197,8 +197,3 @@ def _version(row: Any) -> Version:
         registered_at=row.registered_at,
         registered_by=row.registered_by,
     )
-
-
-def numbers_of(found: Sequence[Version]) -> list[str]:
-    """Their names."""
-    return [version.name for version in found]

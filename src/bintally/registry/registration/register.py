@@ -1,7 +1,7 @@
 """The `register` verb: a bundle and where it comes from -> a version of a model.
 
-First files, then the database: a kill anywhere leaves files that nothing speaks of, which `bintally models gc` tidies
-away, and never a version without its files. The same bundle again is the version it was.
+First files, then the database: a kill anywhere leaves files that nothing speaks of, which may be
+removed, and never a version without its files. The same bundle again is the version it was.
 """
 
 import re
