@@ -17,7 +17,10 @@ BintallyError                 1   carries a sentence and a hint: what to do next
 │   └── CheckpointError           a checkpoint is truncated or belongs to another recipe
 ├── TrainingError             5   training cannot start or went wrong (no photo of a class, NaN loss ...)
 ├── StorageError              6   disk full, no permission
-└── MissingExtraError         7   an optional part is not installed
+├── MissingExtraError         7   an optional part is not installed
+└── ErpError                  8   a stock system does not do what it was asked for
+    ├── ErpUnavailableError       it can't be reached or failed: the same may succeed later
+    └── ErpRefusedError           it will not, however often it is asked
 ```
 
 Ctrl-C ends a command with 130, as shells expect. Foreign errors are mapped once, at the boundary where they appear.
@@ -131,6 +134,27 @@ class MissingExtraError(BintallyError):
     """An optional part is not installed."""
 
     exit_code = 7
+
+
+class ErpError(BintallyError):
+    """A stock system does not do what it was asked for."""
+
+    exit_code = 8
+
+
+class ErpUnavailableError(ErpError):
+    """It can't be reached, is busy or failed; the same may succeed later.
+
+    `retry_after_s`: it asked to be left alone for so long.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class ErpRefusedError(ErpError):
+    """It will not, however often it is asked: a person has to mend something."""
 
 
 def did_you_mean(name: str, known: Iterable[str], *, shown: int = 12) -> str:

@@ -12,6 +12,7 @@ site ──┬─ person                          who may do what
                ├─ judged                         how much of all that the last judgement knew
                └─ review ── decision ─┬─ adjustment   what a person made of it
                                       └─ label        ... and what a model may learn from it
+erp_connection ── posting ── posting_step       what stock systems were told, and what they answered
 intake, policy: what was taken in and what was promised.       audit: who did all that (`database.audit`).
 ```
 
@@ -346,3 +347,61 @@ class Intake(Table):
     bad_rows: Mapped[int]
     done_at: Mapped[datetime]
     __table_args__ = (UniqueConstraint("site_id", "kind", "sha256"),)
+
+
+class ErpConnection(Table):
+    """A stock system that is told a site's corrections. Its secret is not here: `erp.connections`."""
+
+    __tablename__ = "erp_connection"
+    id: Mapped[int] = _key()
+    site_id: Mapped[int] = _of("site")
+    name: Mapped[str] = mapped_column(String(CODE), unique=True)
+    kind: Mapped[str] = mapped_column(String(CODE))  # `erp.kinds`
+    settings: Mapped[str] = mapped_column(Text)  # JSON
+    since: Mapped[datetime]  # corrections that stood before are not told
+    made_at: Mapped[datetime]
+    paused_at: Mapped[datetime | None]
+
+
+class Posting(Table):
+    """The outbox: a correction that a stock system is told. Made from adjustments, which stand with their decision.
+
+    `body`: `erp.protocol.Posting` as JSON, as it was first meant; `tried`: how often it was begun; `next_at`: when it
+    is tried again. `stale` and `refused` wait for a person, and so do later postings of the bin.
+    """
+
+    __tablename__ = "posting"
+    id: Mapped[int] = _key()
+    connection_id: Mapped[int] = _of("erp_connection")
+    bin_id: Mapped[int] = _of("bin")
+    decision_id: Mapped[int] = _of("decision")
+    reverses_id: Mapped[int | None] = _of("posting", unique=True)
+    key: Mapped[str] = mapped_column(String(40), unique=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    body: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    reference: Mapped[str | None] = mapped_column(Text)  # the stock system's number of it
+    tried: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)  # in a row
+    next_at: Mapped[datetime]
+    made_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("connection_id", "decision_id", "kind"),
+        Index(None, "connection_id", "state", "next_at"),
+        Index(None, "bin_id", "connection_id", "id"),
+        CheckConstraint("kind IN ('adjust', 'reverse')", name="kind"),
+        CheckConstraint("state IN ('waiting', 'posted', 'stale', 'refused', 'dropped', 'cancelled')", name="state"),
+    )
+
+
+class PostingStep(Table):
+    """What happened to a posting, one thing after the other. Never changed. `body`: JSON, what was sent or answered."""
+
+    __tablename__ = "posting_step"
+    id: Mapped[int] = _key()
+    posting_id: Mapped[int] = _of("posting", index=True)
+    at: Mapped[datetime]
+    step: Mapped[str] = mapped_column(String(20))
+    body: Mapped[str] = mapped_column(Text)

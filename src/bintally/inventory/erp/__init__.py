@@ -1,0 +1,1 @@
+"""Stock systems: what they hold is read, and corrections are posted to them, each exactly once."""

@@ -1,0 +1,1 @@
+"""A simulated site, and robots as load."""
