@@ -12,6 +12,10 @@ from hypothesis import settings
 # Tests run side by side: two processes whose threads wait for each other on the same cores crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Whoever runs the tests may have a tracking server of their own, and nobody far away is to be told of them.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
 # A shell's background job starts with Ctrl-C ignored, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

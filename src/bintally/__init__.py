@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     from bintally.data.explore import explore as explore
     from bintally.data.fetch import fetch as fetch
     from bintally.data.split import split as split
+    from bintally.inventory.erp.run import post_corrections as post_corrections
+    from bintally.inventory.erp.run import pull_stock as pull_stock
     from bintally.inventory.kpi.run import kpi as kpi
+    from bintally.inventory.planning.run import plan_counts as plan_counts
     from bintally.inventory.policy.check import check_policy as check_policy
     from bintally.inventory.policy.fit import fit_policy as fit_policy
     from bintally.inventory.policy.show import show_policy as show_policy
     from bintally.inventory.reconcile.run import reconcile as reconcile
     from bintally.pipeline.run import run_pipeline as run_pipeline
     from bintally.records import CountEstimate as CountEstimate
+    from bintally.registry.tracking.log import log_run as log_run
     from bintally.serving.server import serve as serve
+    from bintally.simulation.run import simulate as simulate
     from bintally.training.diagnose.before.run import diagnose as diagnose
     from bintally.training.diagnose.watcher import watch as watch
     from bintally.training.export import export as export
@@ -68,12 +73,17 @@ _HOMES = {
     "fit_policy": "inventory.policy.fit",
     "follow": "counting.following",
     "kpi": "inventory.kpi.run",
+    "log_run": "registry.tracking.log",
+    "plan_counts": "inventory.planning.run",
+    "post_corrections": "inventory.erp.run",
+    "pull_stock": "inventory.erp.run",
     "reconcile": "inventory.reconcile.run",
     "report": "training.run_report",
     "run_pipeline": "pipeline.run",
     "search": "training.tune.search",
     "serve": "serving.server",
     "show_policy": "inventory.policy.show",
+    "simulate": "simulation.run",
     "split": "data.split",
     "train": "training.run",
     "tune": "training.tune.run",

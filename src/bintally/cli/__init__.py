@@ -14,6 +14,7 @@ from bintally.cli import (
     compare,
     count,
     diagnose,
+    erp,
     evaluate,
     evaluate_bins,
     explore,
@@ -25,12 +26,14 @@ from bintally.cli import (
     ledger,
     models,
     pipeline,
+    plan,
     policy,
     reconcile,
     report,
     review,
     search,
     serve,
+    simulate,
     split,
     train,
     tune,
@@ -67,6 +70,8 @@ for verb in (
     follow,
     reconcile,
     kpi,
+    plan,
+    simulate,
     serve,
 ):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
@@ -75,6 +80,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
+app.add_typer(erp.app, name="erp")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

@@ -73,15 +73,23 @@ def compare(
 def _compare(config: CompareConfig) -> Comparison:
     first = _reference(config)
     entrants, told = zip(*read_entrants(config.runs), strict=True)
-    told = common(told, [entrant.label for entrant in entrants])
-    values_k = _values(told[0])
+    found = comparison_of(entrants, common(told, [entrant.label for entrant in entrants]), first, config)
+    write_comparison(found, config)
+    return found
+
+
+def comparison_of(
+    entrants: Sequence[Entrant], told: Sequence[Predictions], first: int, config: CompareConfig
+) -> Comparison:
+    """What `told`, predictions of `entrants` on the same photos (`common`), say beside those of the `first`."""
+    values_k = values_of(told[0])
     entrants = tuple(
         msgspec.structs.replace(entrant, figures=_figures(one, values_k, config))
         for entrant, one in zip(entrants, told, strict=True)
     )
     others = [place for place in range(len(entrants)) if place != first]
     pairs = [_pair(entrants, told, place, first, values_k, config) for place in others]
-    found = Comparison(
+    return Comparison(
         format=FORMAT,
         against=entrants[first].label,
         keys=told[0].keys,
@@ -94,9 +102,17 @@ def _compare(config: CompareConfig) -> Comparison:
         disagreements=_disagreements(entrants, told, first, config.gallery),
         page=str(config.out / PAGE),
     )
+
+
+def write_comparison(found: Comparison, config: CompareConfig) -> None:
+    """Page and figures, into `config.out`.
+
+    Raises:
+        ManifestError: `config.data` is no data folder.
+        StorageError: they can't be written.
+    """
     write_text(config.out / PAGE, compare_page(found, config.data))
     write_bytes(config.out / COMPARISON, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    return found
 
 
 def _reference(config: CompareConfig) -> int:
@@ -139,7 +155,7 @@ def _places(ids_n: NDArray[np.object_], wanted: NDArray[np.object_]) -> NDArray[
     return np.asarray(order[np.searchsorted(ids_n[order], wanted)], np.intp)
 
 
-def _values(told: Predictions) -> NDArray[np.float64]:
+def values_of(told: Predictions) -> NDArray[np.float64]:
     """What each key counts as, [K], the same for all models: an open top as its photos have on average."""
     means = [told.recorded_n[told.labels_n == k] for k in range(len(told.keys))]
     return np.array(

@@ -26,7 +26,7 @@ class Entrant(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     folder: str
     kind: str
-    """"run" or "evaluation"."""
+    """"run", "evaluation" or "version"."""
     backbone: str | None = None
     parameters: int | None = None
     weights_mb: float | None = None

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from bintally.artifacts import write_bytes, write_json
-from bintally.errors import ConfigError, UsageError
+from bintally.counting.evaluate import METRICS
+from bintally.errors import BintallyError, ConfigError, UsageError
 from bintally.pipeline.job import Declined, Job
-from bintally.progress import Progress
+from bintally.progress import SILENT, Progress
 from bintally.records import to_plain
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ REGISTERED: Final = "registered.json"
 GATES: Final = "gates.json"
 
 
+class _Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """What registered.json says. `run_id`: MLflow's name of the training; None: it was not told."""
+
+    version: str
+    bundle: str
+    run_id: str | None = None
+
+
 class Promoter:
     """The registry that a run's version goes to, opened when it is needed, and the turn to promote."""
 
@@ -37,8 +46,10 @@ class Promoter:
         self._held = ExitStack()
 
     @contextmanager
-    def at_work(self, recipe: "Recipe") -> Iterator["Promoter"]:
+    def at_work(self, recipe: "Recipe", progress: Progress = SILENT) -> Iterator["Promoter"]:
         """Ready for the run, from before its first stage: what can't end well is said before hours of training.
+
+        When it has ended well, MLflow is brought to what the registry says then, if it can be.
 
         Raises:
             UsageError: there is no such registry.
@@ -56,6 +67,19 @@ class Promoter:
         Registry.open(self.place).close()
         with self._held:
             yield self
+        self._mirror(progress)
+
+    def _mirror(self, progress: Progress) -> None:
+        from bintally.registry.place import Registry
+        from bintally.registry.tracking import mirror
+        from bintally.registry.tracking.reached import why_not
+
+        try:
+            with Registry.open(self.place) as registry:
+                if not why_not(registry):
+                    mirror(registry, by=self.by)
+        except BintallyError as error:  # the next run tells it, too
+            progress.say(str(error))
 
     @cached_property
     def registry(self) -> "Registry":
@@ -96,11 +120,11 @@ class Promoter:
         from bintally.registry.versions import version_of
 
         try:
-            told = msgspec.json.decode((job.promotion / REGISTERED).read_bytes(), type=dict[str, str])
+            told = msgspec.json.decode((job.promotion / REGISTERED).read_bytes(), type=_Registered)
         except (OSError, msgspec.DecodeError) as error:
             raise UsageError("The bundle is not registered yet.", hint="Run the stage 'register' first.") from error
         with self.registry.read() as connection:
-            return version_of(connection, told["version"])
+            return version_of(connection, told.version)
 
 
 def register_settings(job: Job) -> dict[str, Any]:
@@ -116,8 +140,17 @@ def not_registered(job: Job) -> str | None:
         version = promoter.version(job)
     except UsageError:
         return "the registry does not have it"
-    is_there = promoter.registry.bundle_of(version.bundle_sha256).is_dir()
-    return None if is_there else "the registry's copy is gone"
+    if not promoter.registry.bundle_of(version.bundle_sha256).is_dir():
+        return "the registry's copy is gone"
+    return _not_logged(job)
+
+
+def _not_logged(job: Job) -> str | None:
+    """Whether MLflow, which may be told now, was not told of the training then."""
+    from bintally.registry.tracking.reached import why_not
+
+    told = msgspec.json.decode((job.promotion / REGISTERED).read_bytes(), type=_Registered)
+    return "its training was not logged yet" if told.run_id is None and not why_not(_promoter(job).registry) else None
 
 
 def register(job: Job, _: Progress) -> dict[str, Any]:
@@ -125,13 +158,34 @@ def register(job: Job, _: Progress) -> dict[str, Any]:
     from bintally.registry.registration import register as registered
 
     promoter = _promoter(job)
+    run_id, not_logged = _logged(job)
     told = registered(
         promoter.registry, job.bundle, model=promoter.model, by=promoter.by, run=job.run, data=job.data,
-        reason=f"pipeline run {promoter.run}",
+        run_id=run_id, reason=f"pipeline run {promoter.run}",
     )  # fmt: skip
     version = told.version
-    write_json(job.promotion / REGISTERED, {"version": version.name, "bundle": version.bundle_sha256})
-    return {"version": version.name, "is_new": told.is_new, "run_id": version.run_id}
+    kept = _Registered(version=version.name, bundle=version.bundle_sha256, run_id=run_id)
+    write_json(job.promotion / REGISTERED, to_plain(kept))
+    return {"version": version.name, "is_new": told.is_new, "run_id": run_id, "not_logged": not_logged}
+
+
+def _logged(job: Job) -> tuple[str | None, str | None]:
+    """MLflow's name of the training, or why it has none: what is not told now is told by a later run."""
+    from bintally.registry import tracking
+    from bintally.registry.tracking.reached import why_not
+
+    promoter = _promoter(job)
+    why = why_not(promoter.registry)
+    if why:
+        return None, why
+    report = job.report if (job.report / METRICS).is_file() else None
+    try:
+        logged = tracking.log(
+            promoter.registry, job.run, bundle=job.bundle, report=report, model=promoter.model, by=promoter.by
+        )
+    except BintallyError as error:
+        return None, error.message
+    return logged.run_id, None
 
 
 def gates_settings(job: Job) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def run_pipeline(
         _mark_killed(job.workspace)
         if registry is not None:
             promoter = Promoter(registry, model=model, by=record.by, run=record.id)
-            job = Job(job.recipe, job.source, job.workspace, held.enter_context(promoter.at_work(resolved)), fresh)
+            job = Job(
+                job.recipe, job.source, job.workspace, held.enter_context(promoter.at_work(resolved, progress)), fresh
+            )
         forced = f"asked for ({f'--from {from_stage}' if from_stage else f'--only {only}'})"
         return _Run(job, record, progress, on_stage).walk(chosen, forced if from_stage or only else None)
 

@@ -1,18 +1,12 @@
 """How a run speaks: moments, addresses without who logs in, a line about what a stage did."""
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-_ADDRESS: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^\s/]*@)?(?P<place>[^\s?#]*)(?:[?#]\S*)?", re.I)
+from bintally.registry.addresses import without_login as without_login
 
 Said = Mapping[str, Any]
-
-
-def without_login(text: str) -> str:
-    """A text whose addresses say neither who logs in nor what is behind their "?": signed ones have their key there."""
-    return _ADDRESS.sub(r"\g<scheme>\g<place>", text)
 
 
 def moment(at: datetime) -> str:
@@ -49,7 +43,8 @@ def _train(r: Said) -> str:
 
 def _register(r: Said) -> str:
     new = "new" if r["is_new"] else "the same bundle was registered before"
-    tracked = f", logged as {r['run_id']}" if r.get("run_id") else ""
+    why = f", not logged to MLflow: {r['not_logged']}" if r.get("not_logged") else ""
+    tracked = f", logged as {r['run_id']}" if r.get("run_id") else why
     return f"{r['version']} ({new}){tracked}"
 
 

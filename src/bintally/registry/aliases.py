@@ -101,7 +101,8 @@ def point(
 ) -> int:
     """Points an alias to a version, in the caller's transaction; returns the change's id.
 
-    `expect`: what it points to now, as whoever decided this has seen it.
+    `expect`: what it points to now, as whoever decided this has seen it. A challenger that becomes the champion is the
+    challenger no more.
 
     Raises:
         UsageError: there is no such model.
@@ -132,6 +133,9 @@ def point(
     target = None if version_id is None else by_id(connection, version_id).name
     body = {"alias": alias, "to": target, "gate_run": gate_run_id, "reason": reason, "change": change_id}
     audit.append(connection, actor=by, action=f"model.{kind}", subject=f"model:{target or model}", body=body)
+    if alias == CHAMPION and version_id is not None and alias_target(connection, model, CHALLENGER) == version_id:
+        why = f"it became the {CHAMPION}"
+        point(connection, model, CHALLENGER, None, kind="clear", by=by, reason=why, expect=version_id)
     return change_id
 
 

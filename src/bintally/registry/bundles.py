@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from bintally.artifacts import storage_errors, sync_folder
 from bintally.bundle import Bundle
-from bintally.errors import BundleError, ModelError
+from bintally.errors import BundleError, ModelError, StorageError
 from bintally.registry.place import Registry
 from bintally.signatures.digest import digest_of, files_of
 from bintally.signatures.signing import carry
@@ -90,7 +90,10 @@ class Copied:
                 if not place.is_dir():
                     raise
                 carry(self.folder, place)
-            os.utime(place)  # it is not what an old registration left behind
+            try:
+                os.utime(place)  # it is not what an old registration left behind
+            except FileNotFoundError:
+                raise StorageError(f"{place} was removed just now.", hint="Register it again.") from None
             sync_folder(place.parent)
             sync_folder(self._registry.place)
         return place

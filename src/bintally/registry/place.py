@@ -7,6 +7,8 @@ PLACE/registry.sqlite   versions, aliases, gates, audit (unless registry.toml na
 PLACE/bundles/SHA256/   a registered bundle, whole and never changed
 PLACE/cards/            what each version is, and is not for: `card.kept`
 PLACE/learnt/SHA256     which photos a model learnt from: `registration.learnt`
+PLACE/predictions/      what versions said of frozen photos: `gates.frozen`
+PLACE/shadow/           what challengers said beside champions: `shadow.pairs`
 PLACE/running/          what services count with just now: `heartbeats`
 PLACE/tracking/         MLflow's SQLite file and artifacts (unless registry.toml names a tracking server)
 ```
@@ -27,11 +29,14 @@ from bintally.database.opened import Opened
 from bintally.errors import UsageError
 from bintally.registry import identity
 from bintally.registry.card.settings import CardSettings
+from bintally.registry.retention.settings import RetentionSettings
 
 SETTINGS: Final = "registry.toml"
 DATABASE: Final = "registry.sqlite"
 BUNDLES: Final = "bundles"
+CARDS: Final = "cards"
 LEARNT: Final = "learnt"
+PREDICTIONS: Final = "predictions"
 TRACKING: Final = "tracking"
 
 SYSTEM: Final = "bintally"
@@ -50,8 +55,12 @@ class RegistrySettings(Config):
         default="auto",
         description="'manual': somebody must approve a version before it is promoted; 'auto': the gates' word will do.",
     )
-    tracking: str | None = Field(default=None, description="MLflow's tracking URI; default: tracking/ beside.")
+    tracking: str | None = Field(
+        default=None,
+        description="MLflow's tracking URI; default: $MLFLOW_TRACKING_URI, else tracking/ beside. 'off': none.",
+    )
     card: CardSettings = Field(default_factory=CardSettings, description="What model cards tell beside figures.")
+    retention: RetentionSettings = Field(default_factory=RetentionSettings, description="Which old versions stay.")
 
 
 class Registry(Opened):

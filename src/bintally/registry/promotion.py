@@ -46,7 +46,7 @@ def promoting(
     Raises:
         ConflictError: somebody else has it.
     """
-    return leases.held(registry, _lease(model), by=actor(by), seconds=seconds)
+    return leases.held(registry, turn_of(model), by=actor(by), seconds=seconds)
 
 
 def promote(
@@ -76,7 +76,7 @@ def promote(
         locked(connection, model)
         wish = _Wish(registry, connection, version_of(connection, version), forced)
         if turn is None:
-            leases.must_be_free(connection, _lease(model))
+            leases.must_be_free(connection, turn_of(model))
         else:
             turn.must_hold(connection)
         return wish.come_true(gates, by=by, reason=reason.strip())
@@ -152,5 +152,6 @@ class _Wish:
         )
 
 
-def _lease(model: str) -> str:
+def turn_of(model: str) -> str:
+    """The lease's name of whoever promotes a version of `model`."""
     return f"promotion of {model}"

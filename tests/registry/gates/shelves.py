@@ -60,10 +60,13 @@ def resplit(data: Path, folder: Path, splits: dict[str, str]) -> Path:
 
 
 def version(registry: Registry, folder: Path, sharpness: float, *, learnt: Path | None, **how: Any) -> Version:
-    """A registered tiny model; `learnt`: the data folder whose split it learnt from (None: nobody knows)."""
+    """A registered tiny model; `learnt`: the data folder whose split it learnt from (None: nobody knows).
+
+    Its training was watched, and nothing was found.
+    """
     fingerprint = None if learnt is None else Manifest.read(learnt, SPLIT).fingerprint()
     bundle = make_bundle(folder, sharpness=sharpness, dataset={"fingerprint": fingerprint}, **how)
-    return register(registry, bundle, by="rita", data=learnt).version
+    return with_lineage(register(registry, bundle, by="rita", data=learnt).version, findings=[])
 
 
 def with_lineage(held: Version, **facts: Any) -> Version:

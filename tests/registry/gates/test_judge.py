@@ -186,9 +186,28 @@ def test_a_critical_finding_is_refused(data: Path, registry: Registry, tmp_path:
     assert said(findings=[broken]).reason == "ExplodingTensor: loss is nan."
     assert not said(findings=[broken]).passed
     assert said(findings=[{"rule": "Overfit", "message": "..."}]).passed
-    assert said(findings=[]).passed
+    assert said(findings=[]) == GateResult(
+        gate="findings", passed=True, reason="Its training was watched, and no rule fired."
+    )
     assert not said(findings=[], training={"best": {"accuracy": 0.2}, "blind_accuracy": 0.25}).passed
-    assert said(findings=None).reason.startswith("Not known")
+
+
+def test_a_training_that_nobody_watched_is_not_one_without_findings(
+    data: Path, registry: Registry, tmp_path: Path
+) -> None:
+    candidate = version(registry, tmp_path / "b", GOOD, learnt=data)
+
+    def said(unwatched: str, **facts: object) -> GateResult:
+        asked = PromoteSettings.of({"gates": ["findings"], "findings": {"unwatched": unwatched}})
+        return gates.run(registry, with_lineage(candidate, **facts), None, data, asked).gates[0]
+
+    assert PromoteSettings().findings.unwatched == "fail"
+    for unwatched in ("fail", "say"):
+        for training, why in (({"epochs": 2}, "no rule watched its training"), (None, "without its training's run")):
+            told = said(unwatched, findings=None, training=training)
+            assert told.reason.startswith("Not judged: ")
+            assert why in told.reason
+            assert told.passed == (unwatched == "say")
 
 
 def test_a_size_beyond_the_limit_is_refused(data: Path, registry: Registry, tmp_path: Path) -> None:

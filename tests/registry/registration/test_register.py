@@ -156,6 +156,17 @@ def test_what_a_run_tells_is_kept_and_no_password(registry: Registry, tmp_path: 
     assert "hush" not in json.dumps(lineage)
 
 
+def test_no_findings_and_nobody_who_looked_for_any_are_told_apart(local: Registry, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", {"a": "train"})
+    run = make_run(tmp_path / "run", data)
+    (run / "log" / "findings.jsonl").write_bytes(b"")  # as a training leaves it that rules watched
+    quiet = register(local, make_exported(tmp_path / "a", run), by="rita", run=run).version
+    assert quiet.lineage["findings"] == []
+    (run / "log" / "findings.jsonl").unlink()
+    unwatched = register(local, make_exported(tmp_path / "b", run, sharpness=3.0), by="rita", run=run).version
+    assert unwatched.lineage["findings"] is None
+
+
 def test_a_run_that_is_not_the_bundles_is_refused(local: Registry, tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", {"a": "train"})
     run, other = make_run(tmp_path / "run", data), make_run(tmp_path / "other", data, name="other")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bintally.database import audit
 from bintally.errors import ConflictError, UsageError
 from bintally.registry import approval, shadow
-from bintally.registry.aliases import CHALLENGER, alias_target, point
+from bintally.registry.aliases import CHALLENGER, alias_target, history, point
 from bintally.registry.place import Registry
 from bintally.registry.rollback import rollback
 from bintally.registry.shadow.running import PERCENT, last
@@ -72,10 +73,34 @@ def test_a_challenger_that_became_the_champion_is_in_no_shadow_any_more(
     shadow.start(registry, "2", by="rita")
     promoted(registry, "2")
     assert names(registry) is None
+    with registry.read() as connection:
+        assert alias_target(connection, "bintally", CHALLENGER) is None
+        *_, cleared = history(connection, "bintally", CHALLENGER)
+        last_line = list(audit.entries(connection))[-1]
+    assert (cleared.kind, cleared.before, cleared.reason) == ("clear", "bintally/2", "it became the champion")
+    assert (last_line.action, last_line.body["alias"], last_line.body["to"]) == ("model.clear", "challenger", None)
     promoted(registry, "3")
-    assert names(registry) is None, "its alias was never taken away, but its shadow is over"
+    assert names(registry) is None
     shadow.start(registry, "1", by="rita")  # needs no stop before
     assert names(registry) == ("bintally/1", "bintally/3", PERCENT)
+
+
+def test_a_rollback_to_the_challenger_ends_its_shadow_too(registry: Registry, three: list[Version]) -> None:
+    promoted(registry, "2")
+    shadow.start(registry, "1", by="rita")
+    rollback(registry, by="rita")
+    with registry.read() as connection:
+        assert alias_target(connection, "bintally", CHALLENGER) is None
+    approval.reject(registry, "2", by="rita", reason="no alias is in its way")
+
+
+def test_another_version_that_becomes_the_champion_leaves_the_challenger(
+    registry: Registry, three: list[Version]
+) -> None:
+    shadow.start(registry, "2", by="rita")
+    promoted(registry, "3")
+    with registry.read() as connection:
+        assert alias_target(connection, "bintally", CHALLENGER) == three[1].id
 
 
 def test_one_shadow_at_a_time(registry: Registry, three: list[Version]) -> None:

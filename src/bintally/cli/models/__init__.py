@@ -5,7 +5,20 @@ from typing import Final
 
 import typer
 
-from bintally.cli.models import approval, card, keygen, looking, promoting, registering, shadow, sign, verify
+from bintally.cli.models import (
+    approval,
+    card,
+    compare,
+    gc,
+    keygen,
+    log,
+    looking,
+    promoting,
+    registering,
+    shadow,
+    sign,
+    verify,
+)
 
 app = typer.Typer(
     help="Versions of models: which one serves, since when, and why; better ones take over.", no_args_is_help=True
@@ -16,10 +29,13 @@ _VERBS: Final[tuple[Callable[..., None], ...]] = (
     looking.list_,
     looking.show,
     looking.history,
+    compare.compare,
     promoting.promote,
     promoting.rollback,
     *approval.VERBS,
+    gc.gc,
     card.card,
+    log.log,
     keygen.keygen,
     sign.sign,
     verify.verify,

@@ -9,7 +9,7 @@ from bintally.cli.models.named import By, Model, Reason, RegistryOption, Version
 _VERBS: Final[dict[str, str]] = {
     "approve": "Let a version be promoted, where the registry wants somebody's word.",
     "reject": "Let a version never be promoted, unless somebody approves it later.",
-    "retire": "Take a version out of use; it is kept, and never served.",
+    "retire": "Take a version out of use; `bintally models gc` removes its bundle.",
     "forget": "Let go of a retired version for good: its bundle is not taken again.",
 }
 

@@ -31,9 +31,14 @@ def list_(
     from bintally.registry.versions import versions
 
     with opened(registry) as held, held.read() as connection:
-        found = [(version, _aliases(connection, version)) for version in versions(connection, model)]
+        found = [
+            (version, _aliases(connection, version), held.bundle_of(version.bundle_sha256).is_dir())
+            for version in versions(connection, model)
+        ]
     if json_output:
-        emit_json([{**plain(version), "aliases": aliases} for version, aliases in found])
+        emit_json(
+            [{**plain(version), "aliases": aliases, "has_bundle": is_kept} for version, aliases, is_kept in found]
+        )
     elif not found:
         console().print("No version yet: [cyan]bintally models register BUNDLE --run RUN[/]")
     else:
@@ -60,12 +65,13 @@ def show(
         aliases = _aliases(connection, found)
         gates = gate_runs(connection, found.id)
         taken = deployments(connection, version_id=found.id)
+        is_kept = held.bundle_of(found.bundle_sha256).is_dir()
     if json_output:
-        told = {"aliases": aliases, "gate_runs": to_plain(gates), "deployments": to_plain(taken)}
+        told = {"aliases": aliases, "has_bundle": is_kept, "gate_runs": to_plain(gates), "deployments": to_plain(taken)}
         emit_json({**plain(found), **told})
         return
     out = console()
-    out.print(_shown(found, aliases))
+    out.print(_shown(found, aliases, is_kept=is_kept))
     if gates:
         out.print(_gates(gates[-1]))
     for each in taken[-3:]:
@@ -105,26 +111,26 @@ def _aliases(connection: "Connection", version: "Version") -> list[str]:
     return pointing_to(connection, version)
 
 
-def _listed(found: "list[tuple[Version, list[str]]]") -> "Table":
+def _listed(found: "list[tuple[Version, list[str], bool]]") -> "Table":
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("version", "", "state", "right on val", "MB", "registered"):
         table.add_column(name, justify="right" if name == "MB" else "left", no_wrap=name in ("version", "state"))
-    for version, aliases in found:
+    for version, aliases, is_kept in found:
         colour = _STATES.get(version.state, "dim")
         table.add_row(
             f"[bold]{version.name}[/]",
             f"[green]{' '.join(aliases)}[/]",
             f"[{colour}]{version.state}[/]",
             _figure(version, "val", "accuracy"),
-            f"{version.bundle_bytes / 1e6:.1f}",
+            f"{version.bundle_bytes / 1e6:.1f}" if is_kept else "[dim]removed[/]",
             f"{_time(version.registered_at)} {version.registered_by}",
         )
     return table
 
 
-def _shown(version: "Version", aliases: list[str]) -> "Table":
+def _shown(version: "Version", aliases: list[str], *, is_kept: bool) -> "Table":
     from rich.table import Table
 
     card, recipe = version.card, version.lineage.get("recipe") or {}
@@ -136,7 +142,7 @@ def _shown(version: "Version", aliases: list[str]) -> "Table":
         "data": str(card.dataset.get("fingerprint", "not known"))[:20],
         "right on val": _figure(version, "val", "accuracy"),
         "right on test": _figure(version, "test", "accuracy"),
-        "bundle": f"{version.bundle_sha256} ({version.bundle_bytes / 1e6:.1f} MB)",
+        "bundle": f"{version.bundle_sha256} ({f'{version.bundle_bytes / 1e6:.1f} MB' if is_kept else 'removed'})",
         "registered": f"{_time(version.registered_at)} by {version.registered_by}",
         "licence": card.licence,
     }

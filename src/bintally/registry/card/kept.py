@@ -18,10 +18,9 @@ from bintally.registry.card.judged import read_evaluation
 from bintally.registry.card.settings import CardSettings
 from bintally.registry.card.told import ModelCard
 from bintally.registry.card.written import written
-from bintally.registry.place import Registry
+from bintally.registry.place import CARDS, Registry
 from bintally.registry.versions import Version
 
-CARDS: Final = "cards"
 KINDS: Final = (".md", ".html", ".json")  # the last one says that all are there
 
 

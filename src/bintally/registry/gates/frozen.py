@@ -1,7 +1,8 @@
 """The frozen photos that versions are judged on, and what each version said of them: counted once, and kept.
 
 ```
-PLACE/predictions/BUNDLE-PHOTOS.parquet    a bundle's answers to photos, as `evaluate` writes them
+PLACE/predictions/BUNDLE-PHOTOS.parquet    a bundle's answers to photos, as `evaluate` writes them, and what is known
+                                           of each photo, so that versions can be compared where no photos are
 ```
 
 BUNDLE is the bundle's digest; PHOTOS is that of the photos, their counts and bins, and of the code that counts: so that
@@ -28,17 +29,22 @@ from bintally.errors import DataError
 from bintally.manifest import SPLIT, Manifest
 from bintally.progress import SILENT, Progress
 from bintally.records import key_of
+from bintally.registry.place import PREDICTIONS
 
 if TYPE_CHECKING:
     from bintally.registry.place import Registry
     from bintally.registry.versions import Version
 
-PREDICTIONS: Final = "predictions"
-
 _DECIDES: Final = ("counting/counter.py", "counting/decode.py", "counting/frames.py",
                    "counting/network.py", "counting/sets.py", "photos.py")  # fmt: skip
 _ONE_OF: Final = ("sha256", "dhash")
 """Columns by which a photo is known again: the same bytes, or (encoded anew) the same look."""
+
+_KNOWN: Final = (*_ONE_OF, "split", "encoding", "brightness", "sharpness", "metadata_path", "product_ids",
+                 "width_px", "height_px")  # fmt: skip
+"""Columns of the manifest that are kept beside answers: what slices are cut by, too."""
+
+_PHOTO: Final = ("bin_image_id", "group", "recorded_count", *_KNOWN)
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ def answers_of(registry: "Registry", version: "Version", frozen: Frozen, *, prog
     kept = _kept(place, asked)
     if kept is not None:
         return kept
-    table = _counted(Counter(bundle.folder), frozen, asked, progress)
+    counted = _counted(Counter(bundle.folder), frozen, asked, progress)
+    table = pl.concat([counted, asked.select(_KNOWN)], how="horizontal")
     if table["error"].is_not_null().all():
         raise DataError(
             f"None of the {table.height} photos could be read; the first: {table['error'][0]}",
@@ -127,6 +134,26 @@ def answers_of(registry: "Registry", version: "Version", frozen: Frozen, *, prog
         )
     write_predictions(place, table)
     return Answers(table, read_predictions(place))
+
+
+def kept_answers(
+    registry: "Registry", versions: "Sequence[Version]", split: str
+) -> tuple[Frozen, list[Answers]] | None:
+    """What all of `versions` said of the same photos of a `split`, those that were asked about last; and the photos.
+
+    None: they were never asked about the same ones. Of bins, only the photos of that split are known.
+    """
+    folder = registry.place / PREDICTIONS
+    asked = [{path.name[65:]: path for path in folder.glob(f"{each.bundle_sha256}-*.parquet")} for each in versions]
+    together = [[of_one[photos] for of_one in asked] for photos in set.intersection(*map(set, asked))]
+    for paths in sorted(together, key=lambda paths: max(path.stat().st_mtime for path in paths), reverse=True):
+        found = [_read(path) for path in paths]
+        answers = [each for each in found if each is not None and each.table["split"].eq(split).all()]
+        if len(answers) == len(versions):
+            photos = pl.concat([each.table.select(_PHOTO) for each in answers])
+            table = photos.unique("bin_image_id").sort("bin_image_id")
+            return Frozen(folder, split, table, table), answers
+    return None
 
 
 def _asked(frozen: Frozen, keys: tuple[str, ...]) -> pl.DataFrame:
@@ -142,14 +169,19 @@ def _asked(frozen: Frozen, keys: tuple[str, ...]) -> pl.DataFrame:
 
 def _kept(place: Path, asked: pl.DataFrame) -> Answers | None:
     """What is kept, if it is whole and of those photos."""
+    kept = _read(place)
+    return kept if kept is not None and kept.table["bin_image_id"].equals(asked["bin_image_id"]) else None
+
+
+def _read(place: Path) -> Answers | None:
+    """What is kept, if it is whole."""
     if not place.is_file():
         return None
     try:
         told, table = read_predictions(place), pl.read_parquet(place)
     except (DataError, OSError, pl.exceptions.PolarsError):
         return None
-    is_whole = "abstain" in table.columns and table["bin_image_id"].equals(asked["bin_image_id"])
-    return Answers(table, told) if is_whole else None
+    return Answers(table, told) if {"abstain", *_KNOWN} <= set(table.columns) else None
 
 
 def _counted(counter: Counter, frozen: Frozen, asked: pl.DataFrame, progress: Progress) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """The gates that need no photo: contract, licence, findings of the training, and what the models learnt from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bintally.bundle import READABLE, Card
@@ -59,10 +59,17 @@ def findings(case: Case) -> GateResult:
     if said:
         return GateResult(gate="findings", passed=False, reason=f"{'; '.join(said)}.")
     if told is None:
-        reason = "Not known: the version was registered without its training run."
+        reason = f"Not judged: {_unwatched(case.version.lineage)}."
         return GateResult(gate="findings", passed=settings.unwatched == "say", reason=reason)
-    others = f"{len(told)} rule{'s' * (len(told) != 1)} fired, none critical." if told else "No rule fired."
-    return GateResult(gate="findings", passed=True, reason=others)
+    fired = f"{len(told)} rule{'s' * (len(told) != 1)} fired, none critical" if told else "no rule fired"
+    return GateResult(gate="findings", passed=True, reason=f"Its training was watched, and {fired}.")
+
+
+def _unwatched(lineage: Mapping[str, Any]) -> str:
+    """Why nobody knows of findings."""
+    if lineage.get("training"):
+        return "no rule watched its training, whose log has no findings.jsonl"
+    return "it was registered without its training's run, so nobody knows what rules found"
 
 
 def _blind(training: dict[str, Any]) -> list[str]:

@@ -75,7 +75,9 @@ def slices(case: Case) -> GateResult:
     )
 
 
-class _Slice(NamedTuple):
+class Sliced(NamedTuple):
+    """Photos of one kind, by their places."""
+
     name: str
     chosen: NDArray[np.intp]
 
@@ -83,7 +85,7 @@ class _Slice(NamedTuple):
 def judged_slices(pair: Pair, settings: SlicesSettings, seed: int) -> list[Part]:
     """All slices with `min_photos`: large ones must be shown not to be worse, small ones not be shown to be worse."""
     gains_n = pair.gains("accuracy")
-    found = [each for each in _slices(pair) if len(each.chosen) >= settings.min_photos]
+    found = [each for each in each_slice(pair) if len(each.chosen) >= settings.min_photos]
     enough = photos_needed(float(np.abs(gains_n).mean()), settings)
     parts = [_large(each, gains_n, pair.groups_n, settings, seed) for each in found if len(each.chosen) >= enough]
     small = [each for each in found if len(each.chosen) < enough]
@@ -99,18 +101,19 @@ def photos_needed(differing: float, settings: SlicesSettings) -> int:
     return max(int(np.ceil(max(differing, settings.margin) * (reach / settings.margin) ** 2)), settings.min_photos)
 
 
-def _slices(pair: Pair) -> Iterator[_Slice]:
-    yield _Slice(ALL, np.arange(len(pair.candidate)))
+def each_slice(pair: Pair) -> Iterator[Sliced]:
+    """All photos, then those of each recorded count, brightness, size ..."""
+    yield Sliced(ALL, np.arange(len(pair.candidate)))
     keys_n = np.array(pair.candidate.keys)[pair.candidate.labels_n].tolist()
     words, _ = cut(pair.table)
     for name, column in ({"recorded count": keys_n} | words).items():
         values_n = np.asarray(column)
         for value in sorted(set(column)):
-            yield _Slice(f"{name} {value.partition('|')[2] or value}", np.flatnonzero(values_n == value))
+            yield Sliced(f"{name} {value.partition('|')[2] or value}", np.flatnonzero(values_n == value))
 
 
 def _large(
-    each: _Slice, gains_n: NDArray[np.float64], groups_n: NDArray[Any], settings: SlicesSettings, seed: int
+    each: Sliced, gains_n: NDArray[np.float64], groups_n: NDArray[Any], settings: SlicesSettings, seed: int
 ) -> Part:
     seen = discordant(gains_n[each.chosen], groups_n[each.chosen])
     p = non_inferiority(seen, settings.margin)
@@ -130,7 +133,7 @@ def _large(
 
 
 def _small(
-    each: _Slice, p: float, gains_n: NDArray[np.float64], groups_n: NDArray[Any], settings: SlicesSettings, seed: int
+    each: Sliced, p: float, gains_n: NDArray[np.float64], groups_n: NDArray[Any], settings: SlicesSettings, seed: int
 ) -> Part:
     figure = _interval(gains_n[each.chosen], groups_n[each.chosen], seed)
     passed = p > settings.level
@@ -145,7 +148,7 @@ def _small(
     )
 
 
-def _sums(each: _Slice, gains_n: NDArray[np.float64], groups_n: NDArray[Any]) -> NDArray[np.float64]:
+def _sums(each: Sliced, gains_n: NDArray[np.float64], groups_n: NDArray[Any]) -> NDArray[np.float64]:
     return by_bin(gains_n[each.chosen], groups_n[each.chosen])
 
 

@@ -103,7 +103,7 @@ class FindingsSettings(Config):
         default=("ExplodingTensor", "BlindBaseline", "Leakage"), description="Rules whose findings are critical."
     )
     unwatched: Literal["fail", "say"] = Field(
-        default="say", description="Where no rule watched the training: fail, or only say so."
+        default="fail", description="Where no rule watched the training, or nobody knows: fail, or only say so."
     )
 
 

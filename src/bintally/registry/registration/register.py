@@ -65,7 +65,7 @@ def register(
     with Copied(registry, bundle) as copied:
         checked = copied.checked()
         if files is not None:
-            _must_belong(checked, run, files)
+            must_belong(checked, run, files)
         if report is not None:
             read_evaluation(report, checked.card)
         with registry.read() as connection:
@@ -107,8 +107,12 @@ def _must_not_be_forgotten(connection: Connection, bundle_sha256: str) -> None:
             )
 
 
-def _must_belong(bundle: Bundle, run: Path | None, files: RunFiles) -> None:
-    """Whether the bundle was exported from that run."""
+def must_belong(bundle: Bundle, run: Path | None, files: RunFiles) -> None:
+    """Looks whether the bundle was exported from that run.
+
+    Raises:
+        UsageError: it was not.
+    """
     card = bundle.card
     told = (card.dataset.get("fingerprint"), card.recipe.get("name"), card.recipe.get("seed"))
     if told != (files.dataset, files.recipe.get("name"), files.recipe.get("seed")):

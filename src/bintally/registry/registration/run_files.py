@@ -20,12 +20,15 @@ _FACTS: Final = (
 
 
 class RunFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished run. `findings`: one for each rule that fired, as it said it last, with `first_step` and `times`."""
+    """A finished run. `findings`: one for each rule that fired, as it said it last, with `first_step` and `times`.
+
+    None: no rule watched the training. Where rules watch, the log is there, though they find nothing.
+    """
 
     recipe: dict[str, Any]
     report: dict[str, Any]
     environment: dict[str, Any] | None
-    findings: list[dict[str, Any]]
+    findings: list[dict[str, Any]] | None
 
     @property
     def dataset(self) -> str | None:
@@ -81,8 +84,10 @@ def _environment(run: Path) -> dict[str, Any] | None:
         return None
 
 
-def _findings(run: Path) -> list[dict[str, Any]]:
+def _findings(run: Path) -> list[dict[str, Any]] | None:
     """By rule, in the order of their first words."""
+    if not (run / FINDINGS).is_file():
+        return None
     told: dict[str, dict[str, Any]] = {}
     for line in _lines(run / FINDINGS):
         rule = str(line.get("rule", "?"))
@@ -92,8 +97,6 @@ def _findings(run: Path) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        return
     decoder = msgspec.json.Decoder(dict[str, Any])
     with path.open("rb") as file:
         for line in file:
