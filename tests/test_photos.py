@@ -1,5 +1,7 @@
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bintally.errors import PhotoError
-from bintally.photos import MAX_PIXELS, claimed_pixels, decode, open_image, read_photo
+from bintally.photos import MAX_PIXELS, decode, open_image, read_photo
 from tests.data.bin_folder import draw_photo, encoded
 
 PHOTO = draw_photo(7)
@@ -76,15 +78,22 @@ def test_a_decompression_bomb_is_refused_by_its_header(side_px: int) -> None:
     assert refusal(png_claiming(side_px, side_px)).reason == "too_large"
 
 
-def test_what_a_photo_claims_is_told_without_decoding_it() -> None:
-    assert claimed_pixels(JPEG) == PHOTO.width * PHOTO.height
-    assert claimed_pixels(png_claiming(7000, 7000)) == 49_000_000
+def test_a_limit_of_pixels_and_a_turn_are_asked_before_anything_is_decoded() -> None:
+    claimed: list[int] = []
+
+    @contextmanager
+    def turn(pixels: int) -> Iterator[None]:
+        claimed.append(pixels)
+        yield
+
+    open_image(JPEG, turn=turn)
+    assert claimed == [PHOTO.width * PHOTO.height]
     with pytest.raises(PhotoError, match=r"more than 0\.5 megapixels") as error:
-        claimed_pixels(png_claiming(1000, 501), max_pixels=500_000)
+        open_image(png_claiming(1000, 501), max_pixels=500_000, turn=turn)
     assert error.value.reason == "too_large"
-    for broken in (b"", b"hello", JPEG[:10]):
-        with pytest.raises(PhotoError):
-            claimed_pixels(broken)
+    with pytest.raises(PhotoError):
+        open_image(png_claiming(7000, 7000), turn=turn)  # claims pixels that are not there
+    assert claimed == [PHOTO.width * PHOTO.height, 49_000_000]
 
 
 def test_an_upright_photo_and_one_that_was_turned_have_the_same_pixels() -> None:

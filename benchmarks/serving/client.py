@@ -189,7 +189,7 @@ async def poisson(port: int, requests: Sequence[bytes], *, rate_per_s: float, se
                 idle.append(connection)
 
     asking, started = list[asyncio.Task[None]](), time.perf_counter()
-    for offset_s in _moments(rate_per_s, seconds, seed):
+    for offset_s in moments(rate_per_s, seconds, seed):
         due = started + offset_s
         await asyncio.sleep(max(due - time.perf_counter(), 0))
         asking.append(asyncio.create_task(ask(due)))
@@ -200,7 +200,8 @@ async def poisson(port: int, requests: Sequence[bytes], *, rate_per_s: float, se
     return answers
 
 
-def _moments(rate_per_s: float, seconds: float, seed: int) -> Iterator[float]:
+def moments(rate_per_s: float, seconds: float, seed: int) -> Iterator[float]:
+    """When the requests of `poisson` are due, in seconds from its start."""
     chance, moment = random.Random(seed), 0.0
     while (moment := moment + chance.expovariate(rate_per_s)) < seconds:
         yield moment

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import msgspec
 from benchmarks.serving.bare import counting
-from benchmarks.serving.client import one_by_one, poisson, saturated
+from benchmarks.serving.client import moments, one_by_one, poisson, saturated
+from benchmarks.serving.queueing import least_p99_ms
 from benchmarks.serving.systems import Running, System, answer_of, running
 from benchmarks.serving.venvs import venv_of
 
@@ -65,6 +66,7 @@ class Measured(msgspec.Struct, frozen=True):
     overhead_ms: float  # of `single_ms`, over the bare loop's in turns with it, with as many threads
     p50_ms: float  # at `LOAD`, as the next
     p99_ms: float
+    least_p99_ms: float  # of any server with these photos/s, for the same arrivals
     failed: int
     memory_mb: float
     started_s: float
@@ -111,6 +113,7 @@ async def _measured(service: Running, asked: Asked, seed: int) -> Measured:
         overhead_ms=statistics.median(overheads_ms),
         p50_ms=open_loop.percentile_ms(50),
         p99_ms=open_loop.percentile_ms(99),
+        least_p99_ms=least_p99_ms(moments(rate_per_s, asked.seconds, seed), photos_per_s=full.photos_per_s),
         failed=full.failed + single.failed + open_loop.failed,
         memory_mb=service.memory_bytes() / 2**20,
         started_s=service.started_s,

@@ -25,7 +25,7 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parents[2]))  # this folder's modules, where it is run as a file
 
 from benchmarks.serving.measure import Asked, Measured, limits, measure
-from benchmarks.serving.report import Round, cost, goals, plot, table
+from benchmarks.serving.report import Round, cost, goals, plot, table, tail_limit
 from benchmarks.serving.systems import System, systems
 from benchmarks.serving.venvs import REPOSITORY, venv_of
 
@@ -60,7 +60,7 @@ def main() -> None:
         usd_per_gb_hour=asked.usd_per_gb_hour,
         gb=GB,
     )
-    print("", table(rounds), "", *[f"- {goal}" for goal in told], "", price, sep="\n")
+    print("", table(rounds), "", *[f"- {goal}" for goal in told], "", tail_limit(rounds), "", price, sep="\n")
     if asked.save:
         figures = [{"limits": limit, "systems": measured} for limit, measured in rounds]
         write_json(RESULT, msgspec.to_builtins({**about, "rounds": figures, "goals": told, "cost": price}))

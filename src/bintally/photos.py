@@ -4,8 +4,8 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -68,47 +68,50 @@ class Header(NamedTuple):
     height_px: int
 
 
-def open_image(photo: bytes, *, draft_px: tuple[int, int] | None = None) -> Image.Image:
+def open_image(
+    photo: bytes,
+    *,
+    draft_px: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    turn: Callable[[int], AbstractContextManager[object]] = nullcontext,
+) -> Image.Image:
     """An RGB image, upright (EXIF), fully decoded.
 
     `draft_px` (width, height) lets a JPEG decode at a half, quarter or eighth of its size, but not below that size.
+    `turn`: given how many pixels the photo claims, what is held while they are decoded.
 
     Raises:
         PhotoError: empty, no image, truncated, or too large; the sentence and `reason` say which.
     """
-    return decode(photo, draft_px=draft_px)[0]
+    return decode(photo, draft_px=draft_px, max_pixels=max_pixels, turn=turn)[0]
 
 
-def decode(photo: bytes, *, draft_px: tuple[int, int] | None = None) -> tuple[Image.Image, Header]:
+def decode(
+    photo: bytes,
+    *,
+    draft_px: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    turn: Callable[[int], AbstractContextManager[object]] = nullcontext,
+) -> tuple[Image.Image, Header]:
     """`open_image`, with the header beside it (sizes are those before `draft_px`).
 
     Raises:
         PhotoError: as `open_image`.
     """
     with _photo_errors(photo):
-        image = _opened(photo, MAX_PIXELS)
+        image = _opened(photo, max_pixels)
         width_px, height_px = image.size
         orientation = image.getexif().get(_ORIENTATION, 1)
         if orientation in (5, 6, 7, 8):
             width_px, height_px = height_px, width_px
         header = Header("JPEG" if image.format == "MPO" else str(image.format), width_px, height_px)
-        if draft_px:
-            image.draft("RGB", draft_px)
-        image.load()
-        # A copy of a photo that is upright and RGB would only take time and memory.
-        upright = image if orientation == 1 else ImageOps.exif_transpose(image)
-        return _rgb(upright), header
-
-
-def claimed_pixels(photo: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
-    """How many pixels a photo says it has; none of them is decoded.
-
-    Raises:
-        PhotoError: empty, no image, or more than `max_pixels`.
-    """
-    with _photo_errors(photo):
-        image = _opened(photo, max_pixels)
-        return image.width * image.height
+        with turn(width_px * height_px):
+            if draft_px:
+                image.draft("RGB", draft_px)
+            image.load()
+            # A copy of a photo that is upright and RGB would only take time and memory.
+            upright = image if orientation == 1 else ImageOps.exif_transpose(image)
+            return _rgb(upright), header
 
 
 def _opened(photo: bytes, max_pixels: int) -> Image.Image:

@@ -39,6 +39,8 @@ VERBS = [
     "review decide",
     "review approve",
     "review labels",
+    "plan",
+    "simulate",
 ]
 
 

@@ -23,9 +23,9 @@ def empty_frames(pixels_nhwc: NDArray[np.uint8]) -> list[str | None]:
     luma_nhw = pixels_nhwc[:, ::_STRIDE, ::_STRIDE].astype(np.float32) @ _LUMA
     luma_np = luma_nhw.reshape(len(luma_nhw), luma_nhw.shape[1] * luma_nhw.shape[2])
     brightest = int(0.99 * (luma_np.shape[1] - 1))
-    bright_n = np.partition(luma_np, brightest, axis=1)[:, brightest]
+    dark_n = np.count_nonzero(luma_np < BLACK_BELOW, axis=1)  # a tenth of the time of sorting out the 99th percentile
     spread_n = luma_np.std(axis=1)
     return [
-        "black frame" if bright < BLACK_BELOW else "blank frame" if spread < BLANK_BELOW else None
-        for bright, spread in zip(bright_n, spread_n, strict=True)
+        "black frame" if dark > brightest else "blank frame" if spread < BLANK_BELOW else None
+        for dark, spread in zip(dark_n, spread_n, strict=True)
     ]

@@ -65,8 +65,9 @@ def taken_again(
 
 
 def _see(counter: Counter, photos: Sequence[bytes]) -> Seen:
-    size = {"height_px": counter.card.height_px, "width_px": counter.card.width_px}
-    return counter.network.see(np.stack([decode(photo, **size) for photo in photos]), beside=True)
+    card = counter.card
+    pixels_nhwc = np.stack([decode(photo, height_px=card.height_px, width_px=card.width_px) for photo in photos])
+    return counter.network.see(pixels_nhwc, beside=True)
 
 
 def _told(raw: Sequence[NDArray[Any]]) -> Seen:

@@ -152,6 +152,30 @@ def test_nan_for_one_photo_is_an_error_for_that_one_alone(tmp_path: Path) -> Non
     assert later == 5
 
 
+class Watched(Counter):
+    """A counter that notes which threads count with it."""
+
+    def __init__(self, bundle: Path, *, threads: int) -> None:
+        super().__init__(bundle, threads=threads)
+        self.seen_in: set[int] = set()
+
+    def read(self, pixels_nhwc: NDArray[np.uint8], seen: Seen, timings: Sequence[Timings]) -> list[CountEstimate]:
+        self.seen_in.add(threading.get_ident())
+        return super().read(pixels_nhwc, seen, timings)
+
+
+def test_photos_that_come_one_by_one_stay_on_one_thread(bundle: Path) -> None:
+    counter = Watched(bundle, threads=2)
+
+    async def counted() -> None:
+        async with engine_of(counter, threads=2) as engine:
+            for _ in range(20):
+                await engine.count(Asked(), bin_photo(2))
+
+    asyncio.run(counted())
+    assert len(counter.seen_in) == 1
+
+
 class Faulty(Counter):
     """A counter with a bug, or on a machine without memory: its first answers fail."""
 

@@ -5,6 +5,7 @@ A photo hops twice: from the event loop to a thread, which decodes, counts and r
 - Alone, a photo is counted by all cores together: that is the soonest it can be had. Under load each thread counts
   photos of its own on one core, side by side with the others, which makes the most photos a second
   (benchmarks/engine.py has the ratios). Two ways, two sessions: ONNX Runtime ties the number of threads to a session.
+- Of the idle threads, the one that worked last takes the next photo; photos that come one by one stay on one thread.
 - A thread takes what waits, shared out among the threads, and never waits for more to come: batches grow with the
   backlog, as far as they pay.
 """
@@ -65,10 +66,11 @@ class BatchingEngine:
         self._together = counter.network
         self._side_by_side = counter.network if self._threads == 1 else Network(counter.bundle, threads=1)
         self._decoder = Decoder(counter.card, max_pixels=max_pixels)
-        self._pool = _started_pool(self._threads)
+        self._pools = [_started_thread(number) for number in range(self._threads)]
         self._lock = threading.Lock()  # over all that follows
         self._waiting = Waiting()
-        self._working = self._busy = 0  # photos, threads
+        self._working = 0  # photos
+        self._idle = list(self._pools)  # who worked last stands last
         self._batches: Tally[int] = Tally()
         self._photo_s = self._warmed_up()  # of one thread for one photo, a running mean
         self._most = min(max_batch or max(int(BATCH_S / self._photo_s), 1), MAX_BATCH)  # photos in a batch
@@ -103,7 +105,8 @@ class BatchingEngine:
 
     async def close(self) -> None:
         """As `Engine.close`."""
-        await asyncio.to_thread(self._pool.shutdown)
+        for thread in self._pools:
+            await asyncio.to_thread(thread.shutdown)
 
     def _wait_s(self) -> float:
         return len(self._waiting) * self._photo_s / self._threads
@@ -114,34 +117,37 @@ class BatchingEngine:
             if len(self._waiting) >= self._max_waiting:
                 raise overloaded(max(1.0, self._wait_s()))
             self._waiting.put(job)
-            if self._busy == self._threads:
+            if not self._idle:
                 return
-            self._busy += 1
-        self._start()
+            thread = self._idle.pop()
+        self._start(thread)
 
-    def _start(self) -> None:
+    def _start(self, thread: ThreadPoolExecutor) -> None:
         try:
-            self._pool.submit(self._work)
+            thread.submit(self._work, thread)
         except RuntimeError:  # closed, but whoever took the engine before that is answered all the same
-            threading.Thread(target=self._work, name="count-late").start()
+            threading.Thread(target=self._work, args=(thread,), name="count-late").start()
 
-    def _work(self) -> None:
+    def _work(self, thread: ThreadPoolExecutor) -> None:
         """A thread's work: until nothing waits any more."""
-        while jobs := self._taken():
+        jobs = self._taken(thread)
+        while jobs:
             started = time.perf_counter()
             for job in jobs:
                 self._decode(job)
             self._count([job for job in jobs if job.result is None])
             self._done(jobs, time.perf_counter() - started)
-            _hand_over(jobs)
+            done, jobs = jobs, self._taken(thread)  # before the answers: whoever asks again finds this thread idle
+            _hand_over(done)
 
-    def _taken(self) -> list[Job]:
+    def _taken(self, thread: ThreadPoolExecutor) -> list[Job]:
         """Photos for one thread: its share of what waits, as far as batches pay; none ends its work."""
         with self._lock:
             share = math.ceil(len(self._waiting) / self._threads)
             jobs = self._waiting.take(min(share, self._most))
             self._working += len(jobs)
-            self._busy -= not jobs
+            if not jobs:
+                self._idle.append(thread)
             return jobs
 
     def _decode(self, job: Job) -> None:
@@ -203,12 +209,11 @@ class BatchingEngine:
         return max(time.thread_time() - started, 1e-6)
 
 
-def _started_pool(threads: int) -> ThreadPoolExecutor:
-    """A pool whose threads run already: where they can't, that is told before any photo is taken."""
-    pool, all_run = ThreadPoolExecutor(threads, thread_name_prefix="count"), threading.Barrier(threads)
-    for started in [pool.submit(all_run.wait, 30) for _ in range(threads)]:
-        started.result()
-    return pool
+def _started_thread(number: int) -> ThreadPoolExecutor:
+    """A thread that runs already: where it can't, that is told before any photo is taken."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix=f"count-{number}")
+    thread.submit(int).result()
+    return thread
 
 
 def _hand_over(jobs: Sequence[Job]) -> None:

@@ -7,7 +7,6 @@ from typing import Final
 
 from bintally.bundle import Card
 from bintally.counting.decode import decode
-from bintally.photos import claimed_pixels
 from bintally.serving.engine.waiting import Job
 
 LARGE_PIXELS: Final = 16_000_000
@@ -28,8 +27,14 @@ class Decoder:
             PhotoError: not a photo that can be read, or one of too many pixels.
         """
         started = time.perf_counter()
-        pixels = claimed_pixels(job.photo, max_pixels=self._max_pixels)
-        turn: AbstractContextManager[object] = self._one_large if pixels > LARGE_PIXELS else nullcontext()
-        with turn:
-            job.pixels_hwc = decode(job.photo, height_px=self._card.height_px, width_px=self._card.width_px)
+        job.pixels_hwc = decode(
+            job.photo,
+            height_px=self._card.height_px,
+            width_px=self._card.width_px,
+            max_pixels=self._max_pixels,
+            turn=self._turn,
+        )
         job.decode_ms = 1000 * (time.perf_counter() - started)
+
+    def _turn(self, pixels: int) -> AbstractContextManager[object]:
+        return self._one_large if pixels > LARGE_PIXELS else nullcontext()

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Self
 
+from bintally.addresses import kind_of
 from bintally.errors import UsageError
-from bintally.serving.fetching.addresses import kind_of
 from bintally.serving.fetching.urls import PORTS, Place, address_in, host_of
 
 _RULE: Final = re.compile(r"(?P<dot>\.?)(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}|\*))?")

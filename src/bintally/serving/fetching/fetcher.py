@@ -13,8 +13,8 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Final
 
+from bintally.addresses import Address, kind_of
 from bintally.errors import RequestError
-from bintally.serving.fetching.addresses import Address, kind_of
 from bintally.serving.fetching.allowed import AllowedHosts
 from bintally.serving.fetching.exchange import Answer, ask, unreachable
 from bintally.serving.fetching.network import Network, RealNetwork

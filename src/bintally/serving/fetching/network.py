@@ -10,7 +10,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final, Protocol
 
-from bintally.serving.fetching.addresses import Address
+from bintally.addresses import Address
 
 _LOOKUPS: Final = 8
 

@@ -10,7 +10,7 @@ from bintally.counting.counter import Counter
 from bintally.counting.decode import decode
 from bintally.counting.overlay import LONGEST_PX, Overlay, look, painted
 from bintally.errors import UsageError
-from bintally.photos import claimed_pixels, open_image
+from bintally.photos import open_image
 from bintally.serving.asked import JSON_TYPE, Asked
 from bintally.serving.http import openapi
 from bintally.serving.http.body import PhotoRequest, media_type
@@ -88,8 +88,8 @@ class _Maker:
 
 def _made(counter: Counter, photo: bytes, asked: Asked, max_pixels: int, paint: bool) -> tuple[Overlay, bytes | None]:
     asked.check_deadline()
-    claimed_pixels(photo, max_pixels=max_pixels)
-    pixels_hwc = decode(photo, height_px=counter.card.height_px, width_px=counter.card.width_px)
+    card = counter.card
+    pixels_hwc = decode(photo, height_px=card.height_px, width_px=card.width_px, max_pixels=max_pixels)
     overlay = look(counter, pixels_hwc, go_on=asked.check_deadline)
     picture = painted(open_image(photo, draft_px=(LONGEST_PX, LONGEST_PX)), overlay) if paint else None
     return overlay, picture
