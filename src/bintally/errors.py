@@ -21,6 +21,7 @@ BintallyError                 1   carries a sentence and a hint: what to do next
 └── ErpError                  8   a stock system does not do what it was asked for
     ├── ErpUnavailableError       it can't be reached or failed: the same may succeed later
     └── ErpRefusedError           it will not, however often it is asked
+        └── ErpGoneError              it wants to be told nothing any more
 ```
 
 Ctrl-C ends a command with 130, as shells expect. Foreign errors are mapped once, at the boundary where they appear.
@@ -155,6 +156,10 @@ class ErpUnavailableError(ErpError):
 
 class ErpRefusedError(ErpError):
     """It will not, however often it is asked: a person has to mend something."""
+
+
+class ErpGoneError(ErpRefusedError):
+    """It wants to be told nothing any more: the connection is paused until a person resumes it."""
 
 
 def did_you_mean(name: str, known: Iterable[str], *, shown: int = 12) -> str:

@@ -101,17 +101,16 @@ def decode(
     with _photo_errors(photo):
         image = _opened(photo, max_pixels)
         width_px, height_px = image.size
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        if orientation in (5, 6, 7, 8):
-            width_px, height_px = height_px, width_px
-        header = Header("JPEG" if image.format == "MPO" else str(image.format), width_px, height_px)
         with turn(width_px * height_px):
+            orientation = image.getexif().get(_ORIENTATION, 1)  # which decodes a PNG
             if draft_px:
                 image.draft("RGB", draft_px)
             image.load()
             # A copy of a photo that is upright and RGB would only take time and memory.
-            upright = image if orientation == 1 else ImageOps.exif_transpose(image)
-            return _rgb(upright), header
+            upright = _rgb(image if orientation == 1 else ImageOps.exif_transpose(image))
+        if orientation in (5, 6, 7, 8):
+            width_px, height_px = height_px, width_px
+        return upright, Header("JPEG" if image.format == "MPO" else str(image.format), width_px, height_px)
 
 
 def _opened(photo: bytes, max_pixels: int) -> Image.Image:

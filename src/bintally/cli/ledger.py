@@ -95,6 +95,9 @@ def show(ledger: LedgerOption = None, json_output: Json = False) -> None:
     out = console()
     out.print(table)
     out.print(f"Sites: {', '.join(shown.sites) or 'none'}. Audit log: {shown.head}")
+    for name, many in shown.not_posted.items():
+        if many:
+            out.print(f"{many:,} corrections are not in {name} yet: [cyan]bintally erp status[/]")
 
 
 @app.command("import")

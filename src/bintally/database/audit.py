@@ -112,7 +112,7 @@ def append(
         "subject": subject,
         "body": _canonical(body),
     }
-    line["hash"] = _hash(line, last.hash)
+    line["hash"] = hash_of(line, last.hash)
     connection.execute(insert(AuditLine), [line])
     return Head(line["number"], line["hash"])  # type: ignore[arg-type]
 
@@ -144,7 +144,7 @@ def verify(connection: Connection, *, expect: Head | None = None) -> Verified:
             if row.number != before.number + 1:
                 missing = before.number + 1
                 return Verified(before.number, before, missing, f"line {missing} is missing")
-            if row.hash != _hash(row._asdict(), before.hash):
+            if row.hash != hash_of(row._asdict(), before.hash):
                 reason = f"line {row.number} was changed, or a line before it"
                 return Verified(before.number, before, row.number, reason)
             before = Head(row.number, row.hash)
@@ -154,11 +154,8 @@ def verify(connection: Connection, *, expect: Head | None = None) -> Verified:
     return Verified(before.number, before)
 
 
-def _canonical(body: Mapping[str, Any]) -> str:
-    return msgspec.json.encode(body, order="sorted").decode()
-
-
-def _hash(line: Mapping[str, Any], before: str) -> str:
+def hash_of(line: Mapping[str, Any], before: str) -> str:
+    """The hash of a line (its `body` as canonical JSON) that follows on the line with the hash `before`."""
     told = [
         before,
         line["number"],
@@ -166,3 +163,7 @@ def _hash(line: Mapping[str, Any], before: str) -> str:
         *(line[name] for name in ("actor", "action", "subject", "body")),
     ]
     return hashlib.sha256(msgspec.json.encode(told)).hexdigest()
+
+
+def _canonical(body: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(body, order="sorted").decode()

@@ -37,10 +37,14 @@ def photos_folder(ledger: Ledger) -> Path:
 def keep(data: bytes, folder: Path) -> Path:
     """A photo's bytes as FOLDER/ab/abcdef...jpg, by their SHA-256; a file of that name and size is there already."""
     sha256 = hashlib.sha256(data).hexdigest()
-    suffix = next((suffix for magic, suffix in _SUFFIXES if data.startswith(magic)), ".photo")
-    place = folder.resolve() / sha256[:2] / f"{sha256}{suffix}"
+    place = folder.resolve() / sha256[:2] / f"{sha256}{suffix_of(data)}"
     with storage_errors(place):
         if not (place.is_file() and place.stat().st_size == len(data)):
             write_bytes(place, data)
             sync_folder(place.parent)
     return place
+
+
+def suffix_of(data: bytes) -> str:
+    """A photo's suffix, by what it begins with."""
+    return next((suffix for magic, suffix in _SUFFIXES if data.startswith(magic)), ".photo")

@@ -350,7 +350,10 @@ class Intake(Table):
 
 
 class ErpConnection(Table):
-    """A stock system that is told a site's corrections. Its secret is not here: `erp.connections`."""
+    """A stock system that is told a site's corrections. Its secret is not here: `erp.connections`.
+
+    `heard`: the audit log's last line that the outbox has been filled from; `away_since`: it could not be reached.
+    """
 
     __tablename__ = "erp_connection"
     id: Mapped[int] = _key()
@@ -361,6 +364,10 @@ class ErpConnection(Table):
     since: Mapped[datetime]  # corrections that stood before are not told
     made_at: Mapped[datetime]
     paused_at: Mapped[datetime | None]
+    heard: Mapped[int] = mapped_column(Key, default=0)
+    reached_at: Mapped[datetime | None]
+    away_since: Mapped[datetime | None]
+    away_why: Mapped[str] = mapped_column(Text, default="")
 
 
 class Posting(Table):
@@ -389,7 +396,8 @@ class Posting(Table):
     settled_at: Mapped[datetime | None]
     __table_args__ = (
         UniqueConstraint("connection_id", "decision_id", "kind"),
-        Index(None, "connection_id", "state", "next_at"),
+        Index(None, "connection_id", "state", "id"),
+        Index(None, "connection_id", "settled_at"),
         Index(None, "bin_id", "connection_id", "id"),
         CheckConstraint("kind IN ('adjust', 'reverse')", name="kind"),
         CheckConstraint("state IN ('waiting', 'posted', 'stale', 'refused', 'dropped', 'cancelled')", name="state"),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from bintally.database import audit
 from bintally.errors import UsageError, did_you_mean
 from bintally.inventory import schema
+from bintally.inventory.erp.status import not_posted
 from bintally.inventory.ledger import Ledger, add_site, site_of
 from bintally.inventory.people import ROLES, SYSTEM, Person, add_person, person_of
 from bintally.inventory.values import name_of
@@ -30,6 +31,7 @@ _SHOWN: Final[dict[str, tuple[type[Any], str | None]]] = {
     "decisions": (schema.Decision, "made_at"),
     "adjustments": (schema.Adjustment, "made_at"),
     "labels": (schema.Label, "made_at"),
+    "postings": (schema.Posting, "made_at"),
     "files taken in": (schema.Intake, "done_at"),
     "audit log": (audit.AuditLine, "at"),
 }
@@ -52,12 +54,13 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What a ledger holds. `head`: the audit log's."""
+    """What a ledger holds. `head`: the audit log's; `not_posted`: corrections that stock systems do not know of."""
 
     place: str
     sites: tuple[str, ...]
     tables: dict[str, Content]
     head: str
+    not_posted: dict[str, int] = {}
 
 
 def init_ledger(
@@ -134,4 +137,5 @@ def show_ledger(*, ledger: Ledger) -> Shown:
             rows, *last = connection.execute(select(*columns).select_from(table)).one()
             tables[name] = Content(rows, last[0] if last else None)
         sites = tuple(connection.execute(select(schema.Site.code).order_by(schema.Site.code)).scalars())
-        return Shown(ledger.database.name, sites, tables, str(audit.head(connection)))
+        head, waiting = str(audit.head(connection)), not_posted(connection)
+        return Shown(ledger.database.name, sites, tables, head, waiting)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bintally.database.opened import Opened
@@ -72,7 +72,7 @@ class Lease:
         while not self._is_over.wait(self._seconds / _RENEWED):
             # A database that is away for a moment: there are tries left. `must_hold` sees a lease that was lost.
             with suppress(StorageError), self._opened.write() as connection:
-                if not _taken(connection, self.name, self.holder, self._seconds):
+                if not _renewed(connection, self.name, self.holder, self._seconds):
                     return
 
 
@@ -108,7 +108,7 @@ def is_held(connection: Connection, name: str) -> bool:
 
 
 def _taken(connection: Connection, name: str, holder: str, seconds: float) -> bool:
-    """Takes or renews a lease, unless somebody else has it: one statement, so that no two can."""
+    """Takes a lease, unless somebody else has it: one statement, so that no two can."""
     lease, clock = schema.RegistryLease, _clock(connection)
     made = postgresql.insert(lease) if connection.dialect.name == "postgresql" else sqlite.insert(lease)
     values = {"holder": holder, "until": clock + timedelta(seconds=seconds)}
@@ -116,6 +116,13 @@ def _taken(connection: Connection, name: str, holder: str, seconds: float) -> bo
         index_elements=("name",), set_=values, where=(lease.holder == holder) | (lease.until <= clock)
     )
     return connection.execute(taking.returning(lease.__table__.c.holder)).scalar_one_or_none() == holder
+
+
+def _renewed(connection: Connection, name: str, holder: str, seconds: float) -> bool:
+    """Renews a lease that nobody else has had since; not one that somebody took over and gave back."""
+    lease = schema.RegistryLease
+    mine = update(lease).where(lease.name == name, lease.holder == holder)
+    return connection.execute(mine.values(until=_clock(connection) + timedelta(seconds=seconds))).rowcount == 1
 
 
 def _holder(connection: Connection, name: str) -> str | None:

@@ -18,7 +18,7 @@ IN_TOTO: Final = "application/vnd.in-toto+json"
 SHOWN: Final = 12
 """As many letters of a key's id as people compare."""
 
-_MOST_BYTES: Final = 4 * 2**20
+_MOST_BYTES: Final = 64 * 2**20  # some 250,000 files
 _MOST_SIGNATURES: Final = 100
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 

@@ -2,32 +2,17 @@
 
 from datetime import timedelta
 from itertools import product as combinations
-from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
 from bintally.errors import ErpUnavailableError
-from bintally.inventory import schema
 from bintally.inventory.ledger import Ledger
 from bintally.inventory.review.undo import undo
-from tests.inventory.erp.desks import EVENING, connected, corrected, posted
+from tests.inventory.erp.desks import EVENING, SKU, connected, corrected, posted, states
 from tests.inventory.erp.notebook import Notebook
 from tests.inventory.worlds import HOUR, World
 
-SKU = "B-1.0"
 CALLS = ("find", "read", "prepare", "commit", "cancel")
-
-
-@pytest.fixture
-def erp(tmp_path: Path) -> Notebook:
-    return Notebook(tmp_path / "erp.sqlite")
-
-
-def states(ledger: Ledger) -> list[tuple[str, str]]:
-    with ledger.read() as connection:
-        query = select(schema.Posting.kind, schema.Posting.state).order_by(schema.Posting.id)
-        return [(row.kind, row.state) for row in connection.execute(query)]
 
 
 def test_a_correction_is_posted_once(ledger: Ledger, erp: Notebook) -> None:
@@ -45,8 +30,9 @@ def test_a_correction_is_posted_once(ledger: Ledger, erp: Notebook) -> None:
 
 @pytest.mark.parametrize(("call", "when"), list(combinations(CALLS, ("before", "after"))))
 def test_a_call_that_fails_or_does_not_answer_is_made_up_for(
-    ledger: Ledger, erp: Notebook, call: str, when: str
+    file_ledger: Ledger, erp: Notebook, call: str, when: str
 ) -> None:
+    ledger = file_ledger
     with ledger.write() as connection:
         world = World.new(connection)
         to = connected(ledger, world)

@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from bintally.database import audit
-from bintally.errors import ConfigError, ConflictError, UsageError, did_you_mean
+from bintally.errors import ConfigError, ConflictError, ErpError, ErpGoneError, UsageError, did_you_mean
 from bintally.inventory import schema
 from bintally.inventory.erp.kinds import kind_of
 from bintally.inventory.erp.protocol import Connector
-from bintally.inventory.ledger import Site
-from bintally.inventory.people import Person
+from bintally.inventory.ledger import Site, site_of
+from bintally.inventory.people import SYSTEM, Person
 from bintally.inventory.values import name_of
 
 
 class ErpConnection(msgspec.Struct, frozen=True, kw_only=True):
-    """A stock system that a site's corrections are told to, from those on that stood at `since`."""
+    """A stock system that a site's corrections are told to, from those on that stood at `since`.
+
+    `reached_at`: when it last answered; `away_since`: since when it can't be reached, or does not let us in.
+    """
 
     id: int
     site_id: int
@@ -34,6 +37,9 @@ class ErpConnection(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any]
     since: datetime
     paused_at: datetime | None = None
+    reached_at: datetime | None = None
+    away_since: datetime | None = None
+    away_why: str = ""
 
 
 def connect(
@@ -58,7 +64,13 @@ def connect(
     by.need("admin", site_id=site.id)
     name = name_of("connection", name)
     checked = kind_of(kind).settings.of(settings, where=f"settings of {name}").model_dump(mode="json")
-    held = next((each for each in connections(connection) if each.name == name), None)
+    known = connections(connection)
+    held = next((each for each in known if each.name == name), None)
+    same = next(
+        (each for each in known if each is not held and secret_variable(each.name) == secret_variable(name)), None
+    )
+    if same is not None:
+        raise ConflictError(f"{name} and {same.name} would share a secret.", hint="Choose another name.")
     if held is not None and (held.kind, held.site_id) != (kind, site.id):
         raise ConflictError(f"{name} is a {held.kind} connection already.", hint="Choose another name.")
     body, table = msgspec.json.encode(checked, order="sorted").decode(), schema.ErpConnection
@@ -103,6 +115,9 @@ def connections(connection: Connection, site: Site | None = None) -> list[ErpCon
             settings=msgspec.json.decode(row.settings),
             since=row.since,
             paused_at=row.paused_at,
+            reached_at=row.reached_at,
+            away_since=row.away_since,
+            away_why=row.away_why,
         )
         for row in connection.execute(query)
     ]
@@ -126,6 +141,30 @@ def connection_of(connection: Connection, name: str | None = None) -> ErpConnect
     return known[name]
 
 
+def site_told(connection: Connection, to: ErpConnection) -> Site:
+    """The site whose corrections a stock system is told."""
+    code = connection.execute(select(schema.Site.code).where(schema.Site.id == to.site_id)).scalar_one()
+    return site_of(connection, code)
+
+
+def note_reached(connection: Connection, to: ErpConnection, *, at: datetime) -> None:
+    """Writes down that the stock system answers."""
+    table = schema.ErpConnection
+    values = {"reached_at": at, "away_since": None, "away_why": ""}
+    connection.execute(update(table).where(table.id == to.id).values(**values))
+
+
+def note_away(connection: Connection, to: ErpConnection, *, error: ErpError, at: datetime) -> None:
+    """Writes down that it does not; it is away since it first did not. One that is gone for good is paused."""
+    table = schema.ErpConnection
+    values = {"away_since": func.coalesce(table.away_since, at), "away_why": str(error)}
+    connection.execute(update(table).where(table.id == to.id).values(**values))
+    if isinstance(error, ErpGoneError):
+        connection.execute(update(table).where(table.id == to.id).values(paused_at=at))
+        told = {"reason": str(error)}
+        audit.append(connection, actor=SYSTEM, action="erp.pause", subject=f"erp:{to.name}", body=told, at=at)
+
+
 def open_connector(to: ErpConnection) -> Connector:
     """A connector to a stock system, with its secret.
 
@@ -142,7 +181,7 @@ def secret_of(name: str) -> str | None:
     Raises:
         ConfigError: the file can't be read.
     """
-    variable = f"BINTALLY_ERP_{re.sub('[^A-Z0-9]', '_', name.upper())}_SECRET"
+    variable = secret_variable(name)
     file = os.environ.get(f"{variable}_FILE")
     if file is None:
         return os.environ.get(variable)
@@ -150,3 +189,8 @@ def secret_of(name: str) -> str | None:
         return Path(file).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The secret of {name} can't be read: {error}.", hint=f"Look at ${variable}_FILE.") from None
+
+
+def secret_variable(name: str) -> str:
+    """The environment variable that holds a connection's secret."""
+    return f"BINTALLY_ERP_{re.sub('[^A-Z0-9]', '_', name.upper())}_SECRET"

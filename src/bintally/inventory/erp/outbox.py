@@ -1,8 +1,8 @@
 """The outbox: what stock systems are still to be told, in order, and what became of it.
 
 An adjustment stands in the same transaction as the decision that asks for it (`review.decisions`), so nothing that was
-decided can be lost on its way here. `fill` makes postings of the adjustments, `due` hands out what may be sent now,
-`settle` and `postpone` write down what became of it: each in the caller's transaction.
+decided can be lost on its way here. `filling.fill` makes postings of the adjustments, `due` hands out what may be sent
+now, `settle` and `postpone` write down what became of it: each in the caller's transaction.
 
 ```
 waiting ──> posted                 the stock system says so
@@ -18,15 +18,15 @@ Patterns: Transactional Outbox.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.orm import aliased
 
 from bintally.database import audit
-from bintally.database.inserts import add_if_new
+from bintally.errors import ConflictError
 from bintally.inventory import schema
 from bintally.inventory.erp.connections import ErpConnection
 from bintally.inventory.erp.protocol import KEY, Kind, Line, Posting
@@ -34,6 +34,11 @@ from bintally.inventory.people import SYSTEM
 
 OPEN: Final = ("waiting", "stale", "refused")
 """States of postings that are not over: later ones of their bin wait for them."""
+
+LONGEST_PAUSE: Final = timedelta(hours=1)
+"""No posting waits longer for its next try; one that would has been told so by a clock that was wrong."""
+
+UNDONE: Final = "its decision was undone"
 
 _PREFIX: Final = "bintally-"
 
@@ -43,31 +48,15 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     bin_id: int
+    decision_id: int
     posting: Posting
     tried: int
     failed: int
     made_at: datetime
 
 
-def fill(connection: Connection, to: ErpConnection, *, at: datetime) -> int:
-    """Makes postings of the corrections that `to` has not been told; how many.
-
-    An undone correction that was never begun, or is known not to have been posted, is cancelled; else it is taken back
-    by a posting of its own.
-    """
-    made = sum(_add(connection, to, row, "adjust", at) for row in connection.execute(_corrections(to)).all())
-    for row in connection.execute(_undone(to)).all():
-        if _cancel(connection, row, at):
-            continue
-        made += _add(connection, to, row, "reverse", at)
-    return made
-
-
-def due(connection: Connection, to: ErpConnection, *, at: datetime, limit: int = 100) -> list[Due]:
-    """The next posting of each bin, where its time has come, the oldest first; from now on they count as begun.
-
-    What would take back something that was never posted is cancelled instead.
-    """
+def due(connection: Connection, to: ErpConnection, *, at: datetime, limit: int | None = 100) -> list[Due]:
+    """The next posting of each bin, where its time has come, the oldest first; from now on they count as begun."""
     posting, before = schema.Posting, aliased(schema.Posting)
     waits = exists().where(
         before.connection_id == to.id,
@@ -75,21 +64,27 @@ def due(connection: Connection, to: ErpConnection, *, at: datetime, limit: int =
         before.id < posting.id,
         before.state.in_(OPEN),
     )
+    its_time = or_(posting.next_at <= at, posting.next_at > at + LONGEST_PAUSE)
     query = (
         select(posting.__table__)
-        .where(posting.connection_id == to.id, posting.state == "waiting", posting.next_at <= at, ~waits)
+        .where(posting.connection_id == to.id, posting.state == "waiting", its_time, ~waits)
         .order_by(posting.id)
         .limit(limit)
     )
-    rows = [row for row in connection.execute(query).all() if not _is_idle(connection, row, at)]
-    ids = [row.id for row in rows]
-    connection.execute(update(posting).where(posting.id.in_(ids)).values(tried=posting.tried + 1))
+    rows = connection.execute(query).all()
+    begin = update(posting).where(posting.id == bindparam("begun")).values(tried=posting.tried + 1)
+    if rows:
+        connection.execute(begin, [{"begun": row.id} for row in rows])
     note_steps(connection, ((row.id, "begun", {"tried": row.tried + 1}) for row in rows), at=at)
+    taken_back = {
+        row.reverses_id: _posted_lines(connection, row.reverses_id) for row in rows if row.reverses_id is not None
+    }
     return [
         Due(
             id=row.id,
             bin_id=row.bin_id,
-            posting=msgspec.json.decode(row.body, type=Posting),
+            decision_id=row.decision_id,
+            posting=_meant(row.body, taken_back.get(row.reverses_id)),
             tried=row.tried,
             failed=row.failed,
             made_at=row.made_at,
@@ -107,28 +102,48 @@ def settle(
     reason: str = "",
     reference: str | None = None,
     body: Mapping[str, Any] | None = None,
-    by: str = SYSTEM,
 ) -> None:
-    """Writes down how a posting ended: posted, stale or refused (those wait for a person); with the audit's line."""
-    over = {"settled_at": at} if state not in OPEN else {}
-    values = {"state": state, "reason": reason, "failed": 0, **over}
+    """Writes down how a posting ended: posted, stale or refused (those wait for a person); with the audit's line.
+
+    Stale or refused, it was not carried out. Where its decision was undone meanwhile, that is its end.
+    """
+    lines = _sent(connection, each, reference) if state == "posted" else each.posting.lines
+    told = {"reason": reason, "lines": msgspec.to_builtins(lines)}
+    note_steps(connection, [(each.id, state, dict(body or {}) | told)], at=at)
+    values = {"state": state, "reason": reason, "failed": 0}
     if reference is not None:
         values["reference"] = reference
     posting = schema.Posting
     connection.execute(update(posting).where(posting.id == each.id).values(**values))
-    note_steps(connection, [(each.id, state, dict(body or {}) | {"reason": reason})], at=at)
-    told = {"key": each.posting.key, "reference": reference, "reason": reason}
-    told |= {"lines": msgspec.to_builtins(each.posting.lines)}
+    if state not in OPEN:
+        connection.execute(update(posting).where(posting.id == each.id).values(settled_at=at))
+    elif _is_taken_back(connection, each.id):
+        end(connection, [each.id], "cancelled", UNDONE, at)
     subject = f"bin:{each.posting.site}/{each.posting.bin}"
-    audit.append(connection, actor=by, action=f"erp.{state}", subject=subject, body=told, at=at)
+    told |= {"key": each.posting.key, "reference": reference}
+    audit.append(connection, actor=SYSTEM, action=f"erp.{state}", subject=subject, body=told, at=at)
 
 
 def postpone(
-    connection: Connection, each: Due, *, reason: str, next_at: datetime, at: datetime, is_over: bool = False
+    connection: Connection,
+    each: Due,
+    *,
+    reason: str,
+    next_at: datetime,
+    at: datetime,
+    is_failure: bool = True,
+    is_over: bool = False,
 ) -> None:
-    """Writes down that a try came to nothing, and when the next one is; `is_over`: a person has to look."""
+    """Writes down that a try came to nothing, and when the next one is.
+
+    `is_failure`: it was this posting that failed, not the whole stock system; `is_over`: a person has to look, and
+    nobody knows what became of it.
+    """
     posting = schema.Posting
-    values = {"failed": posting.failed + 1, "reason": reason, "next_at": next_at}
+    next_at = min(next_at, at + LONGEST_PAUSE)
+    values: dict[str, Any] = {"reason": reason, "next_at": next_at}
+    if is_failure:
+        values["failed"] = posting.failed + 1
     if is_over:
         values["state"] = "refused"
     connection.execute(update(posting).where(posting.id == each.id).values(**values))
@@ -136,12 +151,39 @@ def postpone(
 
 
 def prepared(connection: Connection, drafts: Mapping[int, tuple[str, Any]], *, at: datetime) -> None:
-    """Writes down under which number the stock system has a draft of what, by the postings' ids."""
+    """Writes down under which number the stock system has a draft of what, by the postings' ids.
+
+    Raises:
+        ConflictError: they are not waiting any more: another relay, or a person, was at it.
+    """
     posting = schema.Posting
+    waiting = select(func.count()).where(posting.id.in_(list(drafts)), posting.state == "waiting")
+    if connection.execute(waiting).scalar_one() != len(drafts):
+        raise ConflictError("Somebody else has ended what is just being posted.", hint="Run it again.")
     for posting_id, (reference, _) in drafts.items():
         connection.execute(update(posting).where(posting.id == posting_id).values(reference=reference))
     steps = ((key, "prepared", {"reference": told, "lines": lines}) for key, (told, lines) in drafts.items())
     note_steps(connection, steps, at=at)
+
+
+def end(connection: Connection, posting_ids: Sequence[int], state: str, reason: str, at: datetime) -> None:
+    """Ends postings that were not carried out, as cancelled or dropped; what would take them back is cancelled too."""
+    if not posting_ids:
+        return
+    posting = schema.Posting
+    values = {"state": state, "reason": reason, "settled_at": at}
+    connection.execute(update(posting).where(posting.id.in_(posting_ids)).values(**values))
+    note_steps(connection, ((each, state, {"reason": reason}) for each in posting_ids), at=at)
+    backs = select(posting.id).where(posting.reverses_id.in_(posting_ids), posting.state.in_(OPEN))
+    idle = connection.execute(backs).scalars().all()
+    end(connection, idle, "cancelled", "what it takes back was never posted", at)
+
+
+def is_unsent(state: str, tried: int, failed: int) -> bool:
+    """Whether it is sure that the stock system has not carried a posting out, and will not."""
+    never_begun = state == "waiting" and not tried
+    given_up = state == "refused" and failed > 0  # nobody knows
+    return never_begun or (state in ("stale", "refused") and not given_up)
 
 
 def note_steps(connection: Connection, steps: Iterable[tuple[int, str, Mapping[str, Any]]], *, at: datetime) -> None:
@@ -160,135 +202,38 @@ def key_of(connection_name: str, decision_key: str, kind: Kind) -> str:
     return (_PREFIX + hashlib.sha256(told.encode()).hexdigest())[:KEY]
 
 
-def _corrections(to: ErpConnection) -> Select[Any]:
-    """Decisions whose adjustments stand, of which nothing was told yet, in the order in which they came to stand."""
-    adjustment = schema.Adjustment
-    return (
-        _decisions()
-        .where(adjustment.state == "approved", schema.Bin.site_id == to.site_id, adjustment.settled_at >= to.since)
-        .where(~_told(to, "adjust"))
+def _meant(body: str, taken_back: tuple[Line, ...] | None) -> Posting:
+    """A posting as it is meant now; one that takes another back is about what that one has changed."""
+    posting = msgspec.json.decode(body, type=Posting)
+    if taken_back is None:
+        return posting
+    return msgspec.structs.replace(
+        posting, lines=tuple(Line(line.product, line.after, line.before) for line in taken_back)
     )
 
 
-def _undone(to: ErpConnection) -> Select[Any]:
-    """Decisions that were undone after a posting was made of them, and not taken back yet."""
+def _posted_lines(connection: Connection, posting_id: int) -> tuple[Line, ...] | None:
+    """What a posting has changed, if it was posted."""
+    step = schema.PostingStep
+    query = select(step.body).where(step.posting_id == posting_id, step.step == "posted").order_by(step.id)
+    body = connection.execute(query).scalars().first()
+    return None if body is None else _lines_in(body)
+
+
+def _sent(connection: Connection, each: Due, reference: str | None) -> tuple[Line, ...]:
+    """What the draft `reference` was about; where nobody knows any more, what was first meant."""
+    step = schema.PostingStep
+    query = select(step.body).where(step.posting_id == each.id, step.step == "prepared").order_by(step.id.desc())
+    for body in connection.execute(query).scalars():
+        if msgspec.json.decode(body)["reference"] == reference:
+            return _lines_in(body)
+    return each.posting.lines
+
+
+def _lines_in(body: str) -> tuple[Line, ...]:
+    return msgspec.convert(msgspec.json.decode(body)["lines"], tuple[Line, ...])
+
+
+def _is_taken_back(connection: Connection, posting_id: int) -> bool:
     posting = schema.Posting
-    mine = aliased(posting)
-    return (
-        _decisions()
-        .join(mine, and_(mine.decision_id == schema.Decision.id, mine.connection_id == to.id, mine.kind == "adjust"))
-        .add_columns(mine.id.label("posting_id"), mine.key.label("posting_key"), mine.state.label("posting_state"))
-        .add_columns(mine.tried.label("posting_tried"))
-        .group_by(mine.id, mine.key, mine.state, mine.tried)
-        .where(schema.Adjustment.state == "undone", mine.state.not_in(("cancelled", "dropped")))
-        .where(~_told(to, "reverse"))
-    )
-
-
-def _decisions() -> Any:
-    adjustment, decision, bins, person = schema.Adjustment, schema.Decision, schema.Bin, schema.Person
-    second = aliased(person)
-    return (
-        select(
-            decision.id.label("decision_id"),
-            decision.key,
-            decision.note,
-            decision.counted_at,
-            bins.id.label("bin_id"),
-            bins.code.label("bin"),
-            schema.Site.code.label("site"),
-            person.name.label("by"),
-            second.name.label("approved_by"),
-            func.max(adjustment.settled_at).label("settled_at"),
-        )
-        .join(decision, decision.id == adjustment.decision_id)
-        .join(bins, bins.id == adjustment.bin_id)
-        .join(schema.Site, schema.Site.id == bins.site_id)
-        .join(person, person.id == decision.person_id)
-        .outerjoin(second, second.id == adjustment.approved_by_id)
-        .group_by(decision.id, bins.id, schema.Site.code, person.name, second.name)
-        .order_by(func.max(adjustment.settled_at), decision.id)
-    )
-
-
-def _told(to: ErpConnection, kind: Kind) -> Any:
-    posting = schema.Posting
-    return exists().where(
-        posting.connection_id == to.id, posting.decision_id == schema.Decision.id, posting.kind == kind
-    )
-
-
-def _add(connection: Connection, to: ErpConnection, row: Any, kind: Kind, at: datetime) -> int:
-    reverses_id, reverses = (row.posting_id, row.posting_key) if kind == "reverse" else (None, None)
-    key = key_of(to.name, row.key, kind)
-    body = Posting(
-        key=key,
-        kind=kind,
-        site=row.site,
-        bin=row.bin,
-        lines=_lines(connection, row.decision_id, kind),
-        counted_at=row.counted_at,
-        by=row.by,
-        approved_by=row.approved_by,
-        note=row.note,
-        reverses=reverses,
-    )
-    values = {
-        "connection_id": to.id,
-        "bin_id": row.bin_id,
-        "decision_id": row.decision_id,
-        "reverses_id": reverses_id,
-        "key": key,
-        "kind": kind,
-        "body": msgspec.json.encode(body).decode(),
-        "state": "waiting",
-        "reason": "",
-        "tried": 0,
-        "failed": 0,
-        "next_at": at,
-        "made_at": at,
-    }
-    added = add_if_new(connection, schema.Posting, values, unique=("connection_id", "decision_id", "kind"))
-    if added is None:  # another one is just filling the outbox
-        return 0
-    note_steps(connection, [(added, "made", {"decision": row.decision_id})], at=at)
-    return 1
-
-
-def _lines(connection: Connection, decision_id: int, kind: Kind) -> tuple[Line, ...]:
-    adjustment, product = schema.Adjustment, schema.Product
-    rows = connection.execute(
-        select(product.sku, adjustment.before, adjustment.after)
-        .outerjoin(product, product.id == adjustment.product_id)
-        .where(adjustment.decision_id == decision_id)
-        .order_by(product.sku)
-    )
-    told = (Line(row.sku, row.before, row.after) for row in rows)
-    return tuple(Line(line.product, line.after, line.before) if kind == "reverse" else line for line in told)
-
-
-def _cancel(connection: Connection, row: Any, at: datetime) -> bool:
-    """Cancels the posting of an undone decision, where it is sure that the stock system has not carried it out."""
-    if row.posting_state == "posted" or (row.posting_state == "waiting" and row.posting_tried):
-        return False
-    _over(connection, [row.posting_id], "its decision was undone", at)
-    return True
-
-
-def _is_idle(connection: Connection, row: Any, at: datetime) -> bool:
-    """Whether there is nothing to take back; then it is cancelled."""
-    if row.reverses_id is None:
-        return False
-    posting = schema.Posting
-    state = connection.execute(select(posting.state).where(posting.id == row.reverses_id)).scalar_one()
-    if state == "posted":
-        return False
-    _over(connection, [row.id], "what it takes back was never posted", at)
-    return True
-
-
-def _over(connection: Connection, posting_ids: Sequence[int], reason: str, at: datetime) -> None:
-    posting = schema.Posting
-    values = {"state": "cancelled", "reason": reason, "settled_at": at}
-    connection.execute(update(posting).where(posting.id.in_(posting_ids)).values(**values))
-    note_steps(connection, ((each, "cancelled", {"reason": reason}) for each in posting_ids), at=at)
+    return bool(connection.execute(select(exists().where(posting.reverses_id == posting_id))).scalar_one())

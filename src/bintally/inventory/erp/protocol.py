@@ -23,7 +23,7 @@ KEY: Final = 40
 """Characters of a key at most; they are letters, digits and hyphens."""
 
 Kind: TypeAlias = Literal["adjust", "reverse"]
-Fate: TypeAlias = Literal["draft", "done"]
+Fate: TypeAlias = Literal["draft", "done", "refused"]
 Outcome: TypeAlias = Literal["done", "stale", "refused"]
 
 
@@ -82,12 +82,16 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A posting's document in the stock system, under its number there; `done`: its stock has changed."""
+    """A posting's document in the stock system, under its number there.
+
+    `done`: its stock has changed. `refused`: it made none, for a `reason`; it is never carried out.
+    """
 
     key: str
     reference: str
     fate: Fate = "draft"
     answer: Mapping[str, Any] = {}
+    reason: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -123,7 +127,7 @@ class Connector(Protocol):
     def prepare(self, postings: Sequence[Posting]) -> dict[str, Draft]:
         """Drafts of the postings, by their keys: new ones where there are none. No stock changes.
 
-        One that it refuses is missing.
+        One that it refuses is missing, or says why.
         """
 
     def commit(self, drafts: Sequence[Draft]) -> dict[str, Answer]:

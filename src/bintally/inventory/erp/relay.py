@@ -2,51 +2,45 @@
 
 One relay works on a connection at a time. Each round is
 
-1. a transaction: the outbox is filled, and the next posting of each bin counts as begun (`outbox.fill`, `outbox.due`);
-2. what was begun before is looked for by its key: carried out already? then that is its end. A draft that is left over
-   is thrown away, and looked for once more: what is thrown away can't be carried out any more;
+1. a transaction: the outbox is filled, and the next posting of each bin counts as begun (`filling.fill`, `outbox.due`);
+2. all of them are looked for by their keys, since the ledger may have died, or have been restored from a backup, after
+   they were sent. Carried out already? then that is its end. A draft that is left over is thrown away, and looked for
+   once more: what is thrown away can't be carried out any more;
 3. the stock system's stock is read. Where it is not what the correction starts from, and what was picked and stowed
    since does not explain it, the correction is stale: a person looks (`expected.rebased`);
 4. drafts are prepared, and their numbers written down;
 5. the drafts are carried out, and the answers written down.
 
 Killed between any two, the next round begins with the same keys. What was sent may arrive after its sender's death: a
-draft that comes late changes nothing, and one that is carried out late is the one that is found.
+draft that comes late changes nothing, and one that is carried out late is the one that is found. A relay that was
+stopped for longer than its lease lasts finds that out before it carries anything out (4), and what it has prepared has
+been thrown away by the one that came after it (2).
 """
 
-import random
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from itertools import chain
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection
 
 from bintally.database.types import now
-from bintally.errors import ErpError, ErpUnavailableError
-from bintally.inventory.erp import outbox
+from bintally.errors import ErpError, ErpRefusedError
+from bintally.inventory.erp import connections
+from bintally.inventory.erp.books import Books, reach
 from bintally.inventory.erp.connections import ErpConnection
-from bintally.inventory.erp.expected import held_words, moved_since, rebased
+from bintally.inventory.erp.expected import Fits, fits
+from bintally.inventory.erp.guarded import Guarded
 from bintally.inventory.erp.outbox import Due
-from bintally.inventory.erp.protocol import Answer, Connector, Draft, Posting
+from bintally.inventory.erp.protocol import Answer, Connector, Draft, Line, Posting
 from bintally.inventory.ledger import Ledger
 from bintally.inventory.people import SYSTEM
 from bintally.progress import SILENT, Progress
 from bintally.registry import leases
 
-AT_ONCE: Final = 50
-"""Postings in one round."""
-
-PATIENCE: Final = timedelta(days=3)
-"""A posting that has failed for so long, and `TRIES` times while the stock system was there, is for a person."""
-TRIES: Final = 10
-
-_FIRST_PAUSE_S: Final = 2.0
-_LONGEST_PAUSE_S: Final = 300.0
-_DOUBLINGS: Final = 10
+_FAILED_IN_A_ROW: Final = 5  # batches; then the stock system is left alone until the next run
+_THROWN_AWAY: Final = 3  # times, before a draft that stays counts as a failure
+_MOVED: Final = 3  # times stock may move between the reading and the carrying out, before a person looks
 
 
 class PostReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,26 +62,35 @@ def post(
     *,
     clock: Callable[[], datetime] = now,
     lease_s: float = leases.SECONDS,
+    is_over: Callable[[], bool] = lambda: False,
     progress: Progress = SILENT,
 ) -> PostReport:
-    """Sends all that is due, until nothing is.
+    """Sends all that is due, until nothing is, or `is_over` says so between two batches. Paused, it sends nothing.
+
+    A stock system that goes away, or fails with all it is sent, is left alone until the next run.
 
     Raises:
         ErpError: the stock system can't be reached, or does not let us in; nothing was begun.
         ConflictError: another relay is at it.
         StorageError: the ledger can't be reached or written; run it again.
     """
-    reads = connector.about().reads
+    guarded = Guarded(connector)
+    with ledger.read() as connection:
+        if connections.connection_of(connection, to.name).paused_at is not None:
+            return PostReport(connection=to.name, made=0, posted=0, stale=0, refused=0, failed=0)
+    reads = reach(ledger, to, guarded, clock).reads
     with (
         leases.held(ledger, f"erp:{to.name}", by=SYSTEM, seconds=lease_s) as lease,
         progress.task("post", total=None, unit="postings") as task,
     ):
-        relay = _Relay(ledger, to, connector, lease, clock, reads=reads)
-        while begun := relay.begin():
+        relay = _Relay(Books(ledger, to, lease, clock), guarded, reads=reads)
+        while not is_over() and not relay.is_over and (begun := relay.books.begin()):
             for batch in _batches(begun):
+                if is_over() or relay.is_over:
+                    break
                 relay.work(batch)
                 task.advance(len(batch))
-    return relay.report()
+    return PostReport(connection=to.name, **relay.books.done())
 
 
 def _batches(begun: Sequence[Due]) -> Iterable[Sequence[Due]]:
@@ -99,29 +102,9 @@ def _batches(begun: Sequence[Due]) -> Iterable[Sequence[Due]]:
 class _Relay:
     """What works on one connection. Each step is written down before the next begins."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        to: ErpConnection,
-        connector: Connector,
-        lease: leases.Lease,
-        clock: Callable[[], datetime],
-        *,
-        reads: bool,
-    ) -> None:
-        self._ledger, self._to, self._connector, self._lease, self._clock = ledger, to, connector, lease, clock
-        self._reads = reads
-        self._done, self._why = Tally[str](), ""
-
-    def report(self) -> PostReport:
-        counts = {name: self._done[name] for name in ("made", "posted", "stale", "refused", "failed")}
-        return PostReport(connection=self._to.name, why=self._why, **counts)
-
-    def begin(self) -> list[Due]:
-        """What is due, begun."""
-        with self._write() as connection:
-            self._done["made"] += outbox.fill(connection, self._to, at=self._clock())
-            return outbox.due(connection, self._to, at=self._clock(), limit=AT_ONCE)
+    def __init__(self, books: Books, connector: Connector, *, reads: bool) -> None:
+        self.books, self.is_over = books, False
+        self._connector, self._reads, self._failed_in_a_row = connector, reads, 0
 
     def work(self, batch: Sequence[Due]) -> None:
         """Brings each of `batch` to an end, or postpones it."""
@@ -131,122 +114,110 @@ class _Relay:
             drafts = self._prepare(left, self._fitting(left))
             self._commit(left, drafts)
         except ErpError as error:
-            self._postpone(left.values(), error)
+            self._failed(left, error)
+        else:
+            self._failed_in_a_row = 0
 
     def _end_found(self, left: dict[str, Due]) -> None:
-        """Ends what was carried out when it was begun before."""
-        begun_before = [key for key, each in left.items() if each.tried]
-        if not begun_before:
-            return
-        found = self._connector.find(begun_before)
+        """Ends what was carried out before."""
+        found = self._connector.find(list(left))
+        self.books.posted(left, [draft for draft in found.values() if draft.fate == "done"])
         self._throw_away(left, [draft for draft in found.values() if draft.fate == "draft"])
-        self._posted(left, [draft for draft in found.values() if draft.fate == "done"])
 
     def _fitting(self, left: dict[str, Due]) -> list[Posting]:
-        """What fits the stock that is there now; what does not is stale."""
-        postings = [each.posting for each in left.values()]
-        if not (self._reads and postings):
-            return postings
-        stocks = {stock.bin: stock for stock in self._connector.read(sorted({each.bin for each in postings}))}
-        with self._ledger.read() as connection:
-            moved = {key: moved_since(connection, each.bin_id, each.posting.counted_at) for key, each in left.items()}
-        fitting, stale = [], {}
-        for posting in postings:
-            stock = stocks.get(posting.bin)
-            lines = rebased(posting, stock, moved[posting.key])
-            if lines is None:
-                stale[posting.key] = f"{self._to.name} says otherwise by now ({held_words(posting, stock)})"
-            else:
-                fitting.append(msgspec.structs.replace(posting, lines=lines))
-        self._settle(left, "stale", stale)
-        return fitting
+        """What fits the stock that is there now, as it is to be posted."""
+        if not (self._reads and left):
+            return [each.posting for each in left.values()]
+        stocks = {
+            stock.bin: stock for stock in self._connector.read(sorted({each.posting.bin for each in left.values()}))
+        }
+        moves = self.books.moves(left.values())
+        found: dict[str, Fits] = {
+            key: fits(each.posting, stocks.get(each.posting.bin), moves[key], name=self.books.to.name)
+            for key, each in left.items()
+        }
+        for key, fit in found.items():
+            if fit.lines:  # as it stands now
+                posting = msgspec.structs.replace(left[key].posting, lines=fit.lines)
+                left[key] = msgspec.structs.replace(left[key], posting=posting)
+        for state in ("posted", "stale", "refused"):
+            self.books.settle(left, state, {key: each.reason for key, each in found.items() if each.state == state})
+        return [each.posting for each in left.values()]
 
     def _prepare(self, left: dict[str, Due], postings: Sequence[Posting]) -> list[Draft]:
         if not postings:
             return []
-        drafts = self._connector.prepare(postings)
-        with self._write() as connection:
-            outbox.prepared(
-                connection,
-                {
-                    left[each.key].id: (drafts[each.key].reference, msgspec.to_builtins(each.lines))
-                    for each in postings
-                    if each.key in drafts
-                },
-                at=self._clock(),
-            )
-        self._settle(left, "refused", {each.key: "it made no draft" for each in postings if each.key not in drafts})
-        return list(drafts.values())
+        told = self._connector.prepare(postings)
+        drafts = {key: draft for key, draft in told.items() if draft.fate != "refused"}
+        lines: dict[str, tuple[Line, ...]] = {each.key: each.lines for each in postings}
+        self.books.prepared(left, list(drafts.values()), lines)
+        why = {key: told[key].reason if key in told else "" for key in lines if key not in drafts}
+        self.books.settle(left, "refused", {key: reason or "it made no draft" for key, reason in why.items()})
+        self.books.posted(left, [draft for draft in drafts.values() if draft.fate == "done"])
+        return [draft for draft in drafts.values() if draft.fate != "done"]
 
     def _commit(self, left: dict[str, Due], drafts: Sequence[Draft]) -> None:
         if not drafts:
             return
         answers = self._connector.commit(drafts)
-        by_key = {draft.key: draft for draft in drafts}
-        self._posted(left, [answer for answer in answers.values() if answer.outcome == "done"])
-        self._throw_away(left, [by_key[key] for key in answers if key in left])
-        refused = {key: answer for key, answer in answers.items() if key in left and answer.outcome == "refused"}
-        self._settle(left, "refused", {key: answer.reason for key, answer in refused.items()}, refused)
-        if left:  # stock has moved since the drafts were made: others may fit
-            why = next((answer.reason for key, answer in answers.items() if key in left), "it did not answer")
-            self._postpone(left.values(), ErpUnavailableError(why))
+        self.books.posted(left, [answer for answer in answers.values() if answer.outcome == "done"])
+        self._throw_away(left, [draft for draft in drafts if draft.key in left and draft.key in answers])
+        ended = {key: answer for key, answer in answers.items() if key in left}
+        for state in ("refused", "stale"):
+            of_state = {key: answer for key, answer in ended.items() if _ends(answer, left[key]) == state}
+            self.books.settle(left, state, {key: answer.reason for key, answer in of_state.items()}, of_state)
+            ended = {key: answer for key, answer in ended.items() if key in left}
+        self.books.postpone(left.values(), _why(ended), is_failure=True)
 
     def _throw_away(self, left: dict[str, Due], drafts: Sequence[Draft]) -> None:
-        """Throws drafts away; one that was carried out nevertheless has ended."""
-        if not drafts:
+        """Throws drafts away; one that was carried out nevertheless has ended.
+
+        Raises:
+            ErpRefusedError: one stays, and might still be carried out.
+        """
+        for _ in range(_THROWN_AWAY):  # of one key there may be several
+            if not drafts:
+                return
+            self._connector.cancel(drafts)
+            found = self._connector.find([draft.key for draft in drafts])
+            self.books.posted(left, [draft for draft in found.values() if draft.fate == "done"])
+            drafts = [draft for draft in found.values() if draft.fate == "draft"]
+        if drafts:
+            raise ErpRefusedError(
+                f"{self.books.to.name} keeps a draft that should be thrown away ({drafts[0].reference}).",
+                hint="Delete it there.",
+            )
+
+    def _failed(self, left: dict[str, Due], error: ErpError) -> None:
+        """Finds out whose failure it was: the whole stock system's, or a posting's."""
+        self._failed_in_a_row += 1
+        try:
+            self._connector.about()
+        except ErpError as away:
+            self.is_over = True
+            self.books.postpone(left.values(), away, is_failure=False)
+            self.books.away(away)
             return
-        self._connector.cancel(drafts)
-        found = self._connector.find([draft.key for draft in drafts])
-        self._posted(left, [draft for draft in found.values() if draft.fate == "done"])
+        self.is_over = self._failed_in_a_row >= _FAILED_IN_A_ROW
+        if isinstance(error, ErpRefusedError) and len(left) == 1 and self._is_not_done(left):
+            self.books.settle(left, "refused", dict.fromkeys(list(left), str(error)))
+        self.books.postpone(left.values(), error, is_failure=True)
 
-    def _posted(self, left: dict[str, Due], done: Sequence[Draft | Answer]) -> None:
-        self._settle(left, "posted", {each.key: "" for each in done}, {each.key: each for each in done})
-
-    def _settle(
-        self,
-        left: dict[str, Due],
-        state: str,
-        reasons: Mapping[str, str],
-        answers: Mapping[str, Draft | Answer] | None = None,
-    ) -> None:
-        """Writes down how postings ended, and takes them out of `left`."""
-        if not reasons:
-            return
-        with self._write() as connection:
-            for key, reason in reasons.items():
-                told = (answers or {}).get(key)
-                outbox.settle(
-                    connection,
-                    left[key],
-                    state=state,
-                    at=self._clock(),
-                    reason=reason,
-                    reference=told.reference if told else None,
-                    body={"answer": dict(told.answer)} if told else {},
-                )
-        for key in reasons:
-            del left[key]
-        self._done[state] += len(reasons)
-
-    def _postpone(self, failed: Iterable[Due], error: ErpError) -> None:
-        failed, at = list(failed), self._clock()
-        given = error.retry_after_s if isinstance(error, ErpUnavailableError) else None
-        with self._write() as connection:
-            for each in failed:
-                next_at = at + timedelta(seconds=_pause_s(each.failed) if given is None else given)
-                is_over = each.made_at + PATIENCE < at and each.failed + 1 >= TRIES
-                outbox.postpone(connection, each, reason=error.message, next_at=next_at, at=at, is_over=is_over)
-        self._done["failed"] += len(failed)
-        self._why = str(error)
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        """A transaction of one who still has the lease."""
-        with self._ledger.write() as connection:
-            self._lease.must_hold(connection)
-            yield connection
+    def _is_not_done(self, left: dict[str, Due]) -> bool:
+        """Whether it is sure that what is left was not carried out, and will not be."""
+        try:
+            self._end_found(left)
+        except ErpError:
+            return False
+        return bool(left)
 
 
-def _pause_s(failed: int) -> float:
-    """Exponential, with jitter, so that not all come back at once (Brooker 2015, Exponential Backoff And Jitter)."""
-    return min(_FIRST_PAUSE_S * 2.0 ** min(failed, _DOUBLINGS), _LONGEST_PAUSE_S) * random.uniform(0.5, 1)
+def _ends(answer: Answer, each: Due) -> str | None:
+    """The state that an answer ends a posting with; None: it is tried again, on the stock that is there by then."""
+    if answer.outcome == "stale" and each.failed < _MOVED:
+        return None
+    return answer.outcome
+
+
+def _why(answers: dict[str, Answer]) -> ErpError:
+    return ErpError(next((answer.reason for answer in answers.values()), "") or "it did not answer")

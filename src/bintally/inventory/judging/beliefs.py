@@ -152,9 +152,11 @@ def rounded(shares: Floats) -> Floats:
     return kept
 
 
-def store_beliefs(connection: Connection, site: Site, believed: Sequence[Believed]) -> dict[int, int]:
+def store_beliefs(
+    connection: Connection, site: Site, believed: Sequence[Believed], *, at: datetime | None = None
+) -> dict[int, int]:
     """Keeps beliefs that are new, and says each bin's number of its own."""
-    moment = now()
+    moment = at or now()
     rows = [
         {
             "bin_id": each.facts.id,

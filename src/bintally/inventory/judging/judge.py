@@ -5,6 +5,7 @@ known of a bin only grows, so that more facts are newer ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -44,8 +45,11 @@ def judge(
     believed: Sequence[Believed],
     belief_ids: dict[int, int],
     outcomes: pl.DataFrame,
+    *,
+    at: datetime | None = None,
 ) -> Judged:
     """Judges the records of `bins`, whose beliefs were kept as `belief_ids`; `outcomes` as `policy.rates` has them."""
+    at = at or now()
     ours = _claimed(connection, bins, how)
     cases = [case for case in cases_of(believed) if case.facts.id in ours]
     made = [
@@ -54,8 +58,8 @@ def judge(
         for row, case in enumerate(group)
     ]
     made.sort(key=lambda each: each[0].facts.id)
-    new, ids = _stored(connection, how, made, belief_ids)
-    told = Judged(_tally(verdict for _, verdict in new), _open_reviews(connection, how, new, ids))
+    new, ids = _stored(connection, how, made, belief_ids, at)
+    told = Judged(_tally(verdict for _, verdict in new), _open_reviews(connection, how, new, ids, at))
     if new:
         body = {"verdicts": told.outcomes, "reviews": told.opened, "first": min(ids), "last": max(ids)}
         body |= {"policy": how.policy_sha256, "model": how.card.name}
@@ -86,12 +90,15 @@ def _claimed(connection: Connection, bins: Sequence[BinFacts], how: How) -> set[
 
 
 def _stored(
-    connection: Connection, how: How, made: Sequence[tuple[Case, Verdict]], belief_ids: dict[int, int]
+    connection: Connection,
+    how: How,
+    made: Sequence[tuple[Case, Verdict]],
+    belief_ids: dict[int, int],
+    at: datetime,
 ) -> tuple[list[tuple[Case, Verdict]], list[int]]:
     """The verdicts that are new, and their numbers."""
     if not made:
         return [], []
-    moment = now()
     how.store_policy(connection)
     rows: list[dict[str, Any]] = [
         {
@@ -103,7 +110,7 @@ def _stored(
             "right": verdict.right,
             "blind_recount": verdict.blind_recount,
             "body": verdict.to_json(),
-            "made_at": moment,
+            "made_at": at,
         }
         for case, verdict in made
     ]
@@ -138,14 +145,14 @@ def _held(connection: Connection, how: How, rows: Sequence[Mapping[str, Any]]) -
 
 
 def _open_reviews(
-    connection: Connection, how: How, new: Sequence[tuple[Case, Verdict]], verdict_ids: Sequence[int]
+    connection: Connection, how: How, new: Sequence[tuple[Case, Verdict]], verdict_ids: Sequence[int], at: datetime
 ) -> int:
     settings = how.policy.settings
     asked = [
         Asked(case.facts.id, verdict_id, verdict, case.record.unit_value)
         for (case, verdict), verdict_id in zip(new, verdict_ids, strict=True)
     ]
-    ids = open_reviews(connection, asked, costs=settings.costs, recount_share=settings.recount_share)
+    ids = open_reviews(connection, asked, costs=settings.costs, recount_share=settings.recount_share, at=at)
     return sum(review_id is not None for review_id in ids)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, exists, func, select
 
 from bintally.bundle import Card
@@ -83,6 +84,25 @@ def keep_estimate(connection: Connection, site: Site, card: Card, photo_id: int,
     held = select(estimate.id).where(estimate.photo_id == photo_id, estimate.model_sha256 == card.model_sha256)
     if connection.execute(held).first() is None:
         _store(connection, site, card, [photo_id], [seen])
+
+
+def keep_comparison(
+    connection: Connection,
+    site: Site,
+    card: Card,
+    pair: tuple[int, int],
+    evidence_d: NDArray[np.floating[Any]],
+    raw_k: NDArray[np.floating[Any]],
+    *,
+    max_count: int,
+) -> None:
+    """Keeps what the model of `card` saw elsewhere of a pair of photos (earlier, later): it is not compared again.
+
+    `evidence_d` is of the pair, `raw_k` of the later photo alone. What is kept of it already stays.
+    """
+    row = _row_of(card, pair, evidence_d, raw_k, max_count)
+    add_missing(connection, schema.Comparison, [row], unique=("later_id", "earlier_id", "model_sha256"))
+    _tell(connection, site, card, "compare", [pair[1]], {})
 
 
 def unpaired(bins: Sequence[BinFacts], model_sha256: str) -> list[tuple[Look, Look]]:
@@ -197,20 +217,28 @@ def _compared(
     seen = counter.network.see(np.stack([each for each in pixels.values() if each is not None]), beside=True)
     earlier, later = (seen.only([place[pair[side].id] for pair, _ in batch]) for side in (0, 1))
     evidence_pd = counter.network.evidence(earlier, later)
-    moment, rows = now(), []
-    for (pair, _), evidence_d, raw_k in zip(batch, evidence_pd, later.raw_nk, strict=True):
-        change, change_prior = change_tables(counter.card, evidence_d, raw_k, max_count)
-        rows.append(
-            {
-                "earlier_id": pair[0].id,
-                "later_id": pair[1].id,
-                "model_sha256": counter.card.model_sha256,
-                "change": _json_of(change, lambda share: round(share, _DIGITS)),
-                "change_prior": _json_of(change_prior, lambda share: float(f"{share:.{_DIGITS}g}")),
-                "made_at": moment,
-            }
-        )
-    return rows
+    return [
+        _row_of(counter.card, (pair[0].id, pair[1].id), evidence_d, raw_k, max_count)
+        for (pair, _), evidence_d, raw_k in zip(batch, evidence_pd, later.raw_nk, strict=True)
+    ]
+
+
+def _row_of(
+    card: Card,
+    pair: tuple[int, int],
+    evidence_d: NDArray[np.floating[Any]],
+    raw_k: NDArray[np.floating[Any]],
+    max_count: int,
+) -> dict[str, Any]:
+    change, change_prior = change_tables(card, evidence_d, raw_k, max_count)
+    return {
+        "earlier_id": pair[0],
+        "later_id": pair[1],
+        "model_sha256": card.model_sha256,
+        "change": _json_of(change, lambda share: round(share, _DIGITS)),
+        "change_prior": _json_of(change_prior, lambda share: float(f"{share:.{_DIGITS}g}")),
+        "made_at": now(),
+    }
 
 
 def _json_of(table: dict[str, dict[str, float]], rounded: Callable[[float], float]) -> str:

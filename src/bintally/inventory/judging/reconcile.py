@@ -7,6 +7,7 @@ killed between any two, it is run again and ends where it would have ended.
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -111,9 +112,15 @@ def reconcile_ledger(
 
 
 def reconcile_site(
-    ledger: Ledger, how: How, site: Site, *, bin_ids: Sequence[int] | None = None, progress: Progress = SILENT
+    ledger: Ledger,
+    how: How,
+    site: Site,
+    *,
+    bin_ids: Sequence[int] | None = None,
+    at: datetime | None = None,
+    progress: Progress = SILENT,
 ) -> Done:
-    """The same for one site, or some of its bins."""
+    """The same for one site, or some of its bins. `at`: what time it is; None: now."""
     looked = look(ledger, how, site, bin_ids=bin_ids, progress=progress)
     with ledger.read() as connection:
         changed = changed_bins(connection, site.id, how.sha256, bin_ids=bin_ids)
@@ -129,9 +136,9 @@ def reconcile_site(
             seen = [each for each in facts if each.looks]
             believed = believe(seen, how)
             with ledger.write() as connection:
-                belief_ids = store_beliefs(connection, site, believed)
+                belief_ids = store_beliefs(connection, site, believed, at=at)
             with ledger.write() as connection:
-                judged = judge(connection, site, how, facts, believed, belief_ids, outcomes)
+                judged = judge(connection, site, how, facts, believed, belief_ids, outcomes, at=at)
             verdicts.update(judged.outcomes)
             reviews += judged.opened
             task.advance(len(chunk))

@@ -146,4 +146,5 @@ class KpiReport(msgspec.Struct, frozen=True, kw_only=True):
     untold: int  # wrong records of several products, told by their total alone: in no row by product
     more_products: int  # products left out of the rows: less gross variance than those shown
     definitions: dict[str, str]
+    not_posted: int = 0  # corrections that stock systems do not know of by now
     page: str | None = None  # the file, where one was written

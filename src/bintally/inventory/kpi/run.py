@@ -16,6 +16,7 @@ from bintally.config import Config
 from bintally.database.types import now
 from bintally.errors import UsageError
 from bintally.inventory import schema
+from bintally.inventory.erp.status import not_posted
 from bintally.inventory.kpi.cases import cases_of, lines_of, queue_of, week_of
 from bintally.inventory.kpi.facts import Facts, read
 from bintally.inventory.kpi.figures import figures_of
@@ -113,6 +114,7 @@ def _kpi(ledger: Ledger, settings: KpiSettings, costs: Costs | None) -> KpiRepor
             by_product=not {"class", "product"}.isdisjoint(settings.by),
         )
         costs = costs or _costs_of_last_verdict(connection, facts)
+        waiting = not_posted(connection, [site.id for site in sites])
     cases = cases_of(facts, since_s=since_s)
     currencies = {site.currency for site in sites}
     how: dict[str, Any] = {
@@ -134,6 +136,7 @@ def _kpi(ledger: Ledger, settings: KpiSettings, costs: Costs | None) -> KpiRepor
         without_product=left_out["without_product"],
         untold=left_out["untold"],
         more_products=left_out["more_products"],
+        not_posted=sum(waiting.values()),
     )
 
 

@@ -59,6 +59,8 @@ def cautions(report: KpiReport) -> Iterator[str]:
             f"{report.untold:,} wrong records of several products were told by their total alone; they are in no row "
             "by product."
         )
+    if report.not_posted:
+        yield f"{report.not_posted:,} corrections are not in the stock system yet: look at bintally erp status."
     if report.without_product:
         yield f"{report.without_product:,} records name no product; they are in no row by product."
 

@@ -22,6 +22,10 @@ def upgrade() -> None:
         sa.Column("since", UtcTime(), nullable=False),
         sa.Column("made_at", UtcTime(), nullable=False),
         sa.Column("paused_at", UtcTime(), nullable=True),
+        sa.Column("heard", Key, nullable=False),
+        sa.Column("reached_at", UtcTime(), nullable=True),
+        sa.Column("away_since", UtcTime(), nullable=True),
+        sa.Column("away_why", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_erp_connection_site_id_site")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erp_connection")),
         sa.UniqueConstraint("name", name=op.f("uq_erp_connection_name")),
@@ -65,7 +69,10 @@ def upgrade() -> None:
         op.f("ix_posting_bin_id_connection_id_id"), "posting", ["bin_id", "connection_id", "id"], unique=False
     )
     op.create_index(
-        op.f("ix_posting_connection_id_state_next_at"), "posting", ["connection_id", "state", "next_at"], unique=False
+        op.f("ix_posting_connection_id_settled_at"), "posting", ["connection_id", "settled_at"], unique=False
+    )
+    op.create_index(
+        op.f("ix_posting_connection_id_state_id"), "posting", ["connection_id", "state", "id"], unique=False
     )
     op.create_table(
         "posting_step",
@@ -85,7 +92,8 @@ def downgrade() -> None:
     """Back to 0002."""
     op.drop_index(op.f("ix_posting_step_posting_id"), table_name="posting_step")
     op.drop_table("posting_step")
-    op.drop_index(op.f("ix_posting_connection_id_state_next_at"), table_name="posting")
+    op.drop_index(op.f("ix_posting_connection_id_state_id"), table_name="posting")
+    op.drop_index(op.f("ix_posting_connection_id_settled_at"), table_name="posting")
     op.drop_index(op.f("ix_posting_bin_id_connection_id_id"), table_name="posting")
     op.drop_table("posting")
     op.drop_table("erp_connection")
