@@ -25,7 +25,7 @@ def test_nothing_is_left_to_fill_in(page: Path) -> None:
 
 GROUPS = (
     ("models", "shadow"),
-    *((name,) for name in ("pipeline", "policy", "ledger", "audit", "review", "erp", "keys", "models")),
+    *((name,) for name in ("pipeline", "policy", "ledger", "audit", "review", "erp", "evidence", "keys", "models")),
 )
 """Verbs with verbs of their own, the longest first."""
 

@@ -17,6 +17,7 @@ from bintally.cli import (
     erp,
     evaluate,
     evaluate_bins,
+    evidence,
     explore,
     export,
     fetch,
@@ -81,6 +82,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
 app.add_typer(erp.app, name="erp")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 
