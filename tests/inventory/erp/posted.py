@@ -18,6 +18,7 @@ def posted_in_rounds(
     make: Callable[[], Connector],
     *,
     bins: tuple[str, ...] = ("A-1",),
+    rounds: int = ROUNDS,
     prepare: Callable[[World], object] | None = None,
 ) -> list[PostReport]:
     """Corrections of 4 to 3, and what each of some runs of the relay did, an hour apart, with a new connector each."""
@@ -29,7 +30,7 @@ def posted_in_rounds(
         if prepare is not None:
             prepare(world)
     reports = []
-    for hour in range(ROUNDS):
+    for hour in range(rounds):
         connector, at = make(), EVENING + hour * HOUR
         reports.append(post(ledger, to, connector, clock=partial(datetime.astimezone, at), lease_s=5.0))
         connector.close()

@@ -1,5 +1,6 @@
 """Corrections reach a server of ERPNext's contract exactly once, whatever is lost on the way."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -74,3 +75,24 @@ def test_what_is_picked_and_not_recorded_is_for_a_person(file_ledger: Ledger, er
     assert sum(report.stale for report in reports) == 1
     assert erpnext.moves() == []
     assert erpnext.documents[RECONCILIATION] == {}
+
+
+def posted_through_faults(ledger: Ledger, erpnext: ErpNextContract, seed: int, *, faults: int) -> None:
+    """Three corrections, while one call after the other fails in one way or the other."""
+    rng = random.Random(seed)
+    calls, ways = (POST, PUT, DELETE), ("before", "after", "twice")
+    erpnext.faults = [(rng.choice(calls), rng.choice(ways)) for _ in range(faults)]
+    posted_in_rounds(ledger, erpnext.connector, bins=("A-1", "A-2", "A-3"), rounds=2 * faults + 2)
+    assert sorted(erpnext.moves()) == [(code, SKU, -1.0) for code in ("A-1", "A-2", "A-3")]
+    assert set(states(ledger)) == {("adjust", "posted")}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_failure_after_the_other_posts_each_once(file_ledger: Ledger, erpnext: ErpNextContract, seed: int) -> None:
+    posted_through_faults(file_ledger, erpnext, seed, faults=4)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2, 27))
+def test_many_failures_post_each_once(file_ledger: Ledger, erpnext: ErpNextContract, seed: int) -> None:
+    posted_through_faults(file_ledger, erpnext, seed, faults=10)

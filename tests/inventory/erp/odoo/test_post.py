@@ -1,5 +1,6 @@
 """Corrections reach a server of Odoo's contract exactly once, whatever is lost on the way."""
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,3 +94,24 @@ def test_json_2_does_the_same(file_ledger: Ledger) -> None:
         settings: dict[str, Any] = {"api": "json2"}
         posted_in_rounds(file_ledger, lambda: odoo.connector(**settings))
         assert odoo.moves() == [("A-1", SKU, -1.0)]
+
+
+def posted_through_faults(ledger: Ledger, odoo: OdooContract, seed: int, *, faults: int) -> None:
+    """Three corrections, while one call after the other fails in one way or the other."""
+    rng = random.Random(seed)
+    calls, ways = (CREATE, APPLY, WRITE), ("before", "after", "twice")
+    odoo.faults = [(rng.choice(calls), rng.choice(ways)) for _ in range(faults)]
+    posted_in_rounds(ledger, odoo.connector, bins=("A-1", "A-2", "A-3"), rounds=2 * faults + 2)
+    assert sorted(odoo.moves()) == [(code, SKU, -1.0) for code in ("A-1", "A-2", "A-3")]
+    assert set(states(ledger)) == {("adjust", "posted")}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_failure_after_the_other_posts_each_once(file_ledger: Ledger, odoo: OdooContract, seed: int) -> None:
+    posted_through_faults(file_ledger, odoo, seed, faults=4)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2, 27))
+def test_many_failures_post_each_once(file_ledger: Ledger, odoo: OdooContract, seed: int) -> None:
+    posted_through_faults(file_ledger, odoo, seed, faults=10)

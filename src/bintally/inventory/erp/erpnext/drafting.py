@@ -8,6 +8,7 @@ stock has just moved.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from bintally.errors import ErpUnavailableError
 from bintally.inventory.erp.erpnext.records import (
     CANCELLED,
     DRAFT,
@@ -81,13 +82,15 @@ def _made_before(rest: Rest, key: str, row: Mapping[str, Any] | None) -> Draft |
     return None if document is None else as_draft(key, document)
 
 
-def _made(rest: Rest, settings: ErpNextSettings, posting: Posting, warehouse: str, *, tries: int = 2) -> Draft:
+def _made(rest: Rest, settings: ErpNextSettings, posting: Posting, warehouse: str, *, tries: int = 1) -> Draft:
     rows = [{"item_code": line.product, "warehouse": warehouse, "qty": line.after} for line in posting.lines]
     document = {"company": settings.company, "purpose": RECONCILIATION, settings.key_field: posting.key, "items": rows}
     reply = rest.create(RECONCILIATION, document)
     if reply.error == NO_CHANGE:
         return Draft(posting.key, "", reason="its stock moved: what is to be there is there already")
-    if reply.error in _TAKEN and tries > 1:  # one that we gave up has arrived meanwhile
+    if reply.error in _TAKEN:  # one that we gave up has arrived meanwhile
+        if not tries:
+            raise ErpUnavailableError(f"ERPNext has another draft of {posting.key} each time that we make one.")
         before = _made_before(rest, posting.key, of_keys(rest, settings, [posting.key]).get(posting.key))
         return before or _made(rest, settings, posting, warehouse, tries=tries - 1)
     if reply.error:
