@@ -62,15 +62,15 @@ def processes(bundle: Path, photo: Path) -> None:
 def throughput(bundle: Path, photos: Sequence[Path]) -> None:
     """Photos/s of each part alone and of both together."""
     counter = Counter(bundle)
-    size = {"height_px": counter.card.height_px, "width_px": counter.card.width_px}
+    decoded = partial(decode, height_px=counter.card.height_px, width_px=counter.card.width_px)
     data = [photo.read_bytes() for photo in photos]
-    pixels_nhwc = np.stack([decode(each, **size) for each in data])
+    pixels_nhwc = np.stack([decoded(each) for each in data])
 
     def decode_in_threads() -> None:
         with ThreadPoolExecutor(cpu_count()) as pool:
-            list(pool.map(lambda each: decode(each, **size), data))
+            list(pool.map(decoded, data))
 
-    _report("decode, one thread", len(data), lambda: [decode(each, **size) for each in data])
+    _report("decode, one thread", len(data), lambda: [decoded(each) for each in data])
     _report(f"decode, {cpu_count()} threads", len(data), decode_in_threads)
     for batch in (1, 2, 4, 8, 16):
         _report(f"network, batch {batch}", len(data), partial(_in_batches, counter, pixels_nhwc, batch))
