@@ -103,7 +103,12 @@ def read_envelope(path: Path) -> Envelope | None:
 
 def write_envelope(path: Path, envelope: Envelope) -> None:
     """The envelope as a file, atomically."""
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(envelope), indent=2) + b"\n")
+    write_bytes(path, bytes_of(envelope))
+
+
+def bytes_of(envelope: Envelope) -> bytes:
+    """What an envelope's file holds."""
+    return msgspec.json.format(msgspec.json.encode(envelope), indent=2) + b"\n"
 
 
 def _no_signature(why: str) -> BundleError:
