@@ -21,6 +21,7 @@ BintallyError                 1   carries a sentence and a hint: what to do next
 └── ErpError                  8   a stock system does not do what it was asked for
     ├── ErpUnavailableError       it can't be reached or failed: the same may succeed later
     └── ErpRefusedError           it will not, however often it is asked
+        ├── ErpAccessError            it does not let us in, or is no such system
         └── ErpGoneError              it wants to be told nothing any more
 ```
 
@@ -156,6 +157,10 @@ class ErpUnavailableError(ErpError):
 
 class ErpRefusedError(ErpError):
     """It will not, however often it is asked: a person has to mend something."""
+
+
+class ErpAccessError(ErpRefusedError):
+    """What answers does not let us in, or is no such system: that says nothing about what it was asked for."""
 
 
 class ErpGoneError(ErpRefusedError):

@@ -14,6 +14,7 @@ from bintally.pipeline import PipelineReport, StageResult, run_pipeline
 from bintally.pipeline.records import read_records
 from bintally.registry.aliases import CHAMPION, history
 from bintally.registry.approval import approve, reject
+from bintally.registry.card.kept import card_of
 from bintally.registry.gate_runs import gate_runs
 from bintally.registry.place import Registry
 from bintally.registry.promotion import promoting
@@ -79,6 +80,7 @@ def test_nights_end_well(source: Path, registry: Path, tmp_path: Path) -> None:
     _roll_back(registry)
     refused = _night(workspace, bucket, registry)
     assert _said(refused) == (False, "bintally/3", "bintally/1")
+    assert _reasons(grown)["promote"] != "ran: for the first time"
     assert "mia rolled back from bintally/3" in _reasons(refused)["promote"]
     assert "counts look odd" in _reasons(refused)["promote"]
     renamed = _night(workspace, bucket, registry, export={"licence": "another"})
@@ -90,6 +92,7 @@ def test_nights_end_well(source: Path, registry: Path, tmp_path: Path) -> None:
         assert kinds == ["promote", "promote", "rollback"]
         [second] = [version for version in versions(connection) if version.number == 2]
         assert len(gate_runs(connection, second.id)) == 1, "heard once, kept once"
+        assert card_of(opened, second).evaluation is not None, "what the run found is in its card"
     assert [record.promoted for record in read_records(workspace)] == [False, False, True, False, False, False, True]
 
 

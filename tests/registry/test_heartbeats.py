@@ -42,3 +42,15 @@ def test_a_folder_that_takes_nothing_is_an_error(tmp_path: Path) -> None:
     (tmp_path / heartbeats.RUNNING).write_text("no folder")
     with pytest.raises(StorageError):
         heartbeats.beat(tmp_path, "a", {})
+
+
+def test_what_cant_be_read_is_not_taken_for_nobody(tmp_path: Path) -> None:
+    with Registry.open(tmp_path, create=True) as registry:
+        folder = tmp_path / heartbeats.RUNNING
+        folder.write_text("no folder")
+        with pytest.raises(StorageError, match=r"running can't be read: Not a directory"):
+            heartbeats.running(registry)
+        folder.unlink()
+        (folder / "odd.json").mkdir(parents=True)
+        with pytest.raises(StorageError, match=r"odd.json can't be read"):
+            heartbeats.running(registry)

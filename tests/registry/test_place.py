@@ -48,6 +48,15 @@ def test_a_database_that_is_gone_is_not_made_anew(tmp_path: Path, bundle: MakeBu
     assert not (tmp_path / DATABASE).exists()
 
 
+def test_a_database_that_was_emptied_must_come_from_a_backup(tmp_path: Path) -> None:
+    Registry.open(tmp_path, create=True).close()
+    for path in tmp_path.glob(f"{DATABASE}*"):
+        path.unlink()
+    (tmp_path / DATABASE).touch()
+    with pytest.raises(UsageError, match=r"is no registry yet.*put back from a backup"):
+        Registry.open(tmp_path)
+
+
 @pytest.mark.parametrize("create", [False, True])
 def test_an_empty_database_in_the_place_of_the_full_one_is_refused(
     new_place: Callable[[str], str], tmp_path: Path, bundle: MakeBundle, create: bool

@@ -2,18 +2,20 @@
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 from sqlalchemy import text
 
+from bintally.bundle import MODEL
 from bintally.database import audit
 from bintally.errors import ConflictError, UsageError
-from bintally.registry import gate_runs, leases
+from bintally.registry import gate_runs, leases, shadow
 from bintally.registry.approval import approve, reject
 from bintally.registry.place import SETTINGS, Registry
-from bintally.registry.promotion import promote, promoting
+from bintally.registry.promotion import promote, promoting, turn_of
 from bintally.registry.registration import register
 from bintally.registry.rollback import rollback
 from tests.bundles import recard
@@ -170,6 +172,48 @@ def test_a_rejected_version_and_one_whose_bundle_is_away_stay_out(local: Registr
     local.bundle_of(second.bundle_sha256).rename(local.place / "elsewhere")
     assert "is it mounted?" in promote(local, "2", force_reason="now!", by="rita").why
     assert champion(local) is None
+
+
+def test_a_damaged_version_is_not_promoted_nor_put_in_the_shadow(local: Registry, bundle: MakeBundle) -> None:
+    _, second = registered(local, bundle("a"), bundle("b"))
+    promoted(local, "1")
+    (local.bundle_of(second.bundle_sha256) / MODEL).write_bytes(b"no model")
+    assert "not those that were registered" in promote(local, "2", force_reason="now!", by="rita").why
+    with pytest.raises(UsageError, match="not those that were registered"):
+        shadow.start(local, "2", by="rita")
+    registered(local, bundle("b"))
+    assert promote(local, "2", force_reason="it is mended", by="rita").promoted
+
+
+def test_a_turn_from_before_the_clock_was_set_back_stops_nobody(
+    local: Registry, bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(local, bundle("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr("bintally.registry.leases.now", lambda: datetime.now(UTC) + timedelta(days=3))
+        killed = leases.Lease(local, turn_of("bintally"), by="night", seconds=60)
+        killed.start()
+        with local.read() as connection, pytest.raises(ConflictError, match="night is at it"):
+            leases.must_be_free(connection, turn_of("bintally"))
+    with local.read() as connection:
+        leases.must_be_free(connection, turn_of("bintally"))
+    with promoting(local, by="rita") as turn:
+        assert promote(local, "1", gates=said(local, "1"), turn=turn, by="rita").promoted
+        killed.end()
+        with local.read() as connection:
+            assert leases.is_held(connection, turn_of("bintally")), "by whoever took it over"
+
+
+def test_a_turn_of_a_machine_whose_clock_is_minutes_ahead_counts(
+    local: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = leases.Lease(local, "a turn", by="night", seconds=60)
+    with monkeypatch.context() as patch:
+        patch.setattr("bintally.registry.leases.now", lambda: datetime.now(UTC) + timedelta(minutes=5))
+        ahead.start()
+    with pytest.raises(ConflictError, match="night is at it"), leases.held(local, "a turn", by="rita"):
+        pass
+    ahead.end()
 
 
 def test_one_has_the_turn_and_others_hear_who(registry: Registry, bundle: MakeBundle) -> None:

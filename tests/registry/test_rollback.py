@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bintally.bundle import CARD, MODEL
 from bintally.errors import ConflictError, UsageError
 from bintally.registry import deployments
 from bintally.registry.aliases import history, live_at
@@ -76,6 +77,23 @@ def test_retired_refused_and_missing_ones_are_skipped(local: Registry, bundle: M
         "bintally/3": "a service refused it",
         "bintally/2": "its bundle is not in the registry's folder",
     }
+
+
+def test_one_whose_files_are_damaged_is_skipped_and_not_gone_back_to(local: Registry, bundle: MakeBundle) -> None:
+    one, two, _ = registered(local, *map(bundle, "abc"))
+    for number in "123":
+        promoted(local, number)
+    damaged = "its files are not those that were registered"
+    (local.bundle_of(two.bundle_sha256) / MODEL).write_bytes(b"no model")
+    with pytest.raises(UsageError, match=f"bintally/2 can't be used: {damaged}"):
+        rollback(local, to="2", by="rita")
+    back = rollback(local, by="rita")
+    assert (back.version.name, back.skipped) == ("bintally/1", {"bintally/2": damaged})
+    promote(local, "3", force_reason="better than none", by="rita")
+    (local.bundle_of(one.bundle_sha256) / CARD).unlink()
+    with pytest.raises(UsageError, match=f"no champion before bintally/3.*bintally/1: {damaged}"):
+        rollback(local, by="rita")
+    assert champion(local) == "bintally/3"
 
 
 def test_somebody_may_name_where_to_go_back_to(local: Registry, bundle: MakeBundle) -> None:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -24,6 +24,10 @@ AsOption = Annotated[
     str | None, typer.Option("--as", help="Who acts, by the name the ledger knows; default: $BINTALLY_AS.")
 ]
 SiteOption = Annotated[str | None, typer.Option("--site", help="The site's code; needed where there are several.")]
+
+
+MOST_NUMBER: Final = 2**63 - 1
+"""That a database has: nothing is numbered higher."""
 
 
 def show_error(error: BintallyError) -> None:

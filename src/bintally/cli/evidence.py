@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bintally.cli.common import AsOption, Json, LedgerOption, SiteOption, console, emit_json, progress_for
+from bintally.cli.common import MOST_NUMBER, AsOption, Json, LedgerOption, SiteOption, console, emit_json, progress_for
 from bintally.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,8 +26,12 @@ _SHOWN: Final = 20  # names and sentences of one kind
 @app.command()
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder, or with --zip a new file.")],
-    adjustment: Annotated[int | None, typer.Argument(help="An adjustment's number.", show_default=False)] = None,
-    decision: Annotated[int | None, typer.Option(help="Or the number of the decision that asked for it.")] = None,
+    adjustment: Annotated[
+        int | None, typer.Argument(max=MOST_NUMBER, help="An adjustment's number.", show_default=False)
+    ] = None,
+    decision: Annotated[
+        int | None, typer.Option(max=MOST_NUMBER, help="Or the number of the decision that asked for it.")
+    ] = None,
     code: Annotated[str | None, typer.Option("--bin", help="Or all corrections of this bin.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="... or decided from then on (ISO 8601).")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="... and before then.")] = None,

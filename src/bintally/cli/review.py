@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bintally.cli.common import AsOption, Json, LedgerOption, SiteOption, console, emit_json
+from bintally.cli.common import MOST_NUMBER, AsOption, Json, LedgerOption, SiteOption, console, emit_json
 from bintally.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer()  # its help is the callback's, which tells the keys
 
 Note = Annotated[str, typer.Option("--note", help="Why, for whoever reads it later.")]
-Review = Annotated[int, typer.Argument(help="The review's number.")]
+Review = Annotated[int, typer.Argument(max=MOST_NUMBER, help="The review's number.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -94,7 +94,7 @@ def take(
     ledger: LedgerOption = None,
     person: AsOption = None,
     site: SiteOption = None,
-    review_id: Annotated[int | None, typer.Option("--review", help="This one, if it is free.")] = None,
+    review_id: Annotated[int | None, typer.Option("--review", max=MOST_NUMBER, help="This one, if it is free.")] = None,
     minutes: Annotated[float, typer.Option(help="How long it is kept for you.")] = 10.0,
     json_output: Json = False,
 ) -> None:
@@ -187,12 +187,17 @@ def decide(
             key=key,
             counted_at=_moment(counted_at),
         )
-    _tell(to_plain(told), f"{told.kind}: decision {told.decision_id}, the review is {told.state}.", json_output)
+    words = f"{told.kind}: decision {told.decision_id}, the review is {told.state}."
+    if told.kind == "count":  # whether it does is not for who has counted blind
+        words += " Where one blind count is not enough, somebody else is asked for another."
+    _tell(to_plain(told), words, json_output)
 
 
 @app.command()
 def undo(
-    decision: Annotated[int | None, typer.Argument(help="The decision's number; default: your last.")] = None,
+    decision: Annotated[
+        int | None, typer.Argument(max=MOST_NUMBER, help="The decision's number; default: your last.")
+    ] = None,
     note: Note = "",
     ledger: LedgerOption = None,
     person: AsOption = None,

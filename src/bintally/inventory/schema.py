@@ -361,7 +361,7 @@ class ErpConnection(Table):
     name: Mapped[str] = mapped_column(String(CODE), unique=True)
     kind: Mapped[str] = mapped_column(String(CODE))  # `erp.kinds`
     settings: Mapped[str] = mapped_column(Text)  # JSON
-    since: Mapped[datetime]  # corrections that stood before are not told
+    since: Mapped[datetime | None]  # corrections that stood before are not told; None: by `heard`
     made_at: Mapped[datetime]
     paused_at: Mapped[datetime | None]
     heard: Mapped[int] = mapped_column(Key, default=0)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 REGISTERED: Final = "registered.json"
 GATES: Final = "gates.json"
+PROMOTED: Final = "promoted.json"
 
 
 class _Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +162,7 @@ def register(job: Job, _: Progress) -> dict[str, Any]:
     run_id, not_logged = _logged(job)
     told = registered(
         promoter.registry, job.bundle, model=promoter.model, by=promoter.by, run=job.run, data=job.data,
-        run_id=run_id, reason=f"pipeline run {promoter.run}",
+        report=_report(job), run_id=run_id, reason=f"pipeline run {promoter.run}",
     )  # fmt: skip
     version = told.version
     kept = _Registered(version=version.name, bundle=version.bundle_sha256, run_id=run_id)
@@ -178,14 +179,18 @@ def _logged(job: Job) -> tuple[str | None, str | None]:
     why = why_not(promoter.registry)
     if why:
         return None, why
-    report = job.report if (job.report / METRICS).is_file() else None
     try:
         logged = tracking.log(
-            promoter.registry, job.run, bundle=job.bundle, report=report, model=promoter.model, by=promoter.by
+            promoter.registry, job.run, bundle=job.bundle, report=_report(job), model=promoter.model, by=promoter.by
         )
     except BintallyError as error:
         return None, error.message
     return logged.run_id, None
+
+
+def _report(job: Job) -> Path | None:
+    """What `evaluate` found; None: it was left out."""
+    return job.report if (job.report / METRICS).is_file() else None
 
 
 def gates_settings(job: Job) -> dict[str, Any]:
@@ -241,6 +246,7 @@ def promote(job: Job, _: Progress) -> Any:
         "why": told.why,
         "before": told.before and told.before.name,
     }
+    write_json(job.promotion / PROMOTED, report)
     return report if told.promoted else Declined(told.why, report)
 
 

@@ -5,16 +5,18 @@ taken for gone: long enough that a host that was halted, or whose clock is off b
 """
 
 import hashlib
+import os
 import re
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from bintally.artifacts import storage_errors, write_bytes
+from bintally.errors import StorageError
 from bintally.registry.place import Registry
 
 RUNNING: Final = "running"
@@ -54,10 +56,14 @@ def ended(place: Path, service: str) -> None:
 
 
 def running(registry: Registry, *, within_s: float = GONE_S) -> list[Running]:
-    """The services that said something in the last `within_s` seconds, by name."""
+    """The services that said something in the last `within_s` seconds, by name.
+
+    Raises:
+        StorageError: that can't be read: nobody knows then who runs.
+    """
     found = []
-    for path in sorted((registry.place / RUNNING).glob("*.json")):
-        with suppress(FileNotFoundError, msgspec.DecodeError):  # it has ended meanwhile; or is no file of ours
+    for path in _files(registry.place / RUNNING):
+        with suppress(msgspec.DecodeError), _readable(path):  # no file of ours
             silent_s = max(0.0, time.time() - path.stat().st_mtime)
             if silent_s <= within_s:
                 told = msgspec.json.decode(path.read_bytes(), type=Running)
@@ -68,6 +74,26 @@ def running(registry: Registry, *, within_s: float = GONE_S) -> list[Running]:
 def bundles_in_use(registry: Registry) -> frozenset[str]:
     """SHA-256s of the bundles that running services have loaded."""
     return frozenset(sha256 for each in running(registry) for sha256 in each.versions.values())
+
+
+def _files(folder: Path) -> list[Path]:
+    with _readable(folder), os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.name.endswith(".json"))
+    return []  # no service has said anything yet
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What is not there, or no more, says nothing; all else is an error."""
+    try:
+        yield
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(
+            f"{path} can't be read: {error.strerror or error}.",
+            hint="It tells which services run: look at its permissions.",
+        ) from error
 
 
 def _file(place: Path, service: str) -> Path:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bintally.database.opened import Opened
@@ -22,15 +22,19 @@ from bintally.registry import schema
 SECONDS: Final = 60.0
 """How long a lease lasts that nobody renews."""
 
+LONGEST: Final = 600.0
+"""No lease lasts longer, s: one that seems to was taken before the clock was set back, and counts no more."""
+
 _RENEWED: Final = 3  # times in that
 _TOKEN: Final = 16  # bytes
 
 
 class Lease:
-    """A lease that is held, and renewed meanwhile."""
+    """A lease that is held, and renewed meanwhile. `busy`: what is said where somebody else has it."""
 
-    def __init__(self, opened: Opened, name: str, *, by: str, seconds: float) -> None:
-        self.name, self._opened, self._seconds = name, opened, seconds
+    def __init__(self, opened: Opened, name: str, *, by: str, seconds: float, busy: str = "") -> None:
+        self._busy = busy
+        self.name, self._opened, self._seconds = name, opened, min(seconds, LONGEST)
         self.holder = f"{by[: schema.NAME - 2 * _TOKEN - 1]} {secrets.token_hex(_TOKEN)}"
         self._is_over = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name=f"lease of {name}", daemon=True)
@@ -57,7 +61,7 @@ class Lease:
         """
         with self._opened.write() as connection:
             if not _taken(connection, self.name, self.holder, self._seconds):
-                raise _busy(self.name, _holder(connection, self.name))
+                raise _busy(self.name, _holder(connection, self.name), self._busy)
         self._renewing.start()
 
     def end(self) -> None:
@@ -77,13 +81,13 @@ class Lease:
 
 
 @contextmanager
-def held(opened: Opened, name: str, *, by: str, seconds: float = SECONDS) -> Iterator[Lease]:
-    """The lease called `name`, held until the block ends.
+def held(opened: Opened, name: str, *, by: str, seconds: float = SECONDS, busy: str = "") -> Iterator[Lease]:
+    """The lease called `name`, held until the block ends; `busy`: what is said where somebody else has it.
 
     Raises:
         ConflictError: somebody else has it.
     """
-    lease = Lease(opened, name, by=by, seconds=seconds)
+    lease = Lease(opened, name, by=by, seconds=seconds, busy=busy)
     lease.start()
     try:
         yield lease
@@ -113,7 +117,7 @@ def _taken(connection: Connection, name: str, holder: str, seconds: float) -> bo
     made = postgresql.insert(lease) if connection.dialect.name == "postgresql" else sqlite.insert(lease)
     values = {"holder": holder, "until": clock + timedelta(seconds=seconds)}
     taking = made.values(name=name, **values).on_conflict_do_update(
-        index_elements=("name",), set_=values, where=(lease.holder == holder) | (lease.until <= clock)
+        index_elements=("name",), set_=values, where=(lease.holder == holder) | ~_counts(clock)
     )
     return connection.execute(taking.returning(lease.__table__.c.holder)).scalar_one_or_none() == holder
 
@@ -127,9 +131,14 @@ def _renewed(connection: Connection, name: str, holder: str, seconds: float) -> 
 
 def _holder(connection: Connection, name: str) -> str | None:
     lease = schema.RegistryLease
-    query = select(lease.holder).where(lease.name == name, lease.until > _clock(connection))
+    query = select(lease.holder).where(lease.name == name, _counts(_clock(connection)))
     holder: str | None = connection.execute(query).scalar_one_or_none()
     return holder
+
+
+def _counts(clock: datetime) -> ColumnElement[bool]:
+    until = schema.RegistryLease.until
+    return and_(until > clock, until <= clock + timedelta(seconds=LONGEST))
 
 
 def _clock(connection: Connection) -> datetime:
@@ -140,8 +149,9 @@ def _clock(connection: Connection) -> datetime:
     return told.astimezone(UTC)
 
 
-def _busy(name: str, holder: str | None) -> ConflictError:
+def _busy(name: str, holder: str | None, words: str = "") -> ConflictError:
     who = holder.rpartition(" ")[0] if holder else "Somebody"
     return ConflictError(
-        f"{who} is at it just now ({name}).", hint="Wait until that has ended; a killed one's turn ends after a minute."
+        words or f"{who} is at it just now ({name}).",
+        hint="Wait until that has ended; a killed one's turn ends after a minute.",
     )

@@ -94,7 +94,12 @@ class Registry(Opened):
             raise identity.apart(folder, f"{folder / identity.IDENTITY} is gone")
         if known and not is_there:
             raise identity.apart(folder, f"{where} is gone")
-        database = Database.open(where, create=create, wait_s=wait_s, purpose=PURPOSE)
+        try:
+            database = Database.open(where, create=create, wait_s=wait_s, purpose=PURPOSE)
+        except UsageError as error:
+            if known and error.hint == PURPOSE.hint:
+                error.hint = f"{PURPOSE.hint} One that was emptied must be put back from a backup."
+            raise
         try:
             if create:
                 identity.bring_together(folder, database, by=by)

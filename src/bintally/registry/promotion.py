@@ -17,6 +17,7 @@ from bintally.errors import ConflictError
 from bintally.registry import gate_runs, leases
 from bintally.registry.acting import actor, because
 from bintally.registry.aliases import CHAMPION, alias_target, point
+from bintally.registry.bundles import is_whole
 from bintally.registry.place import Registry
 from bintally.registry.rolled_back import same_as_rolled_back
 from bintally.registry.versions import MODEL, PENDING, Version, by_id, locked, set_state, version_of
@@ -130,8 +131,11 @@ class _Wish:
             return f"{version.name} is {version.state}; `bintally models approve` may make it promotable again."
         if version.state == PENDING and self.registry.settings.approval == "manual":
             return f"{version.name} waits for somebody's `bintally models approve`."
-        if not self.registry.bundle_of(version.bundle_sha256).is_dir():
+        place = self.registry.bundle_of(version.bundle_sha256)
+        if not place.is_dir():
             return f"The bundle of {version.name} is not in the registry's folder; is it mounted?"
+        if not is_whole(place):
+            return f"The files of {version.name} are not those that were registered; registering it again mends them."
         if self.forced is not None:
             return None
         rolled_back = same_as_rolled_back(self.connection, version)

@@ -1,7 +1,7 @@
 """The `rollback` verb: the champion before becomes the champion again, at once and without asking the gates.
 
 Two in a row go further back, not back and forth: what was rolled back from, or past, is skipped until somebody makes it
-champion again. So is what is retired, rejected or forgotten, what a service refused, and what has no bundle any more.
+champion again. So is what is retired, rejected or forgotten, what a service refused, and what has no whole bundle.
 """
 
 import msgspec
@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from bintally.errors import ConflictError, UsageError
 from bintally.registry.acting import actor
 from bintally.registry.aliases import CHAMPION, alias_target, history, point
+from bintally.registry.bundles import is_whole
 from bintally.registry.deployments import refused
 from bintally.registry.place import Registry
 from bintally.registry.rolled_back import how, rolled_back
@@ -99,7 +100,7 @@ class _Past:
         """Where a rollback goes to, and what it skips."""
         skipped: dict[str, str] = {}
         for version in self.earlier():
-            why_not = self.why_not(version)
+            why_not = self.why_not(version) or self._damaged(version)
             if why_not is None:
                 return version, skipped
             skipped[version.name] = why_not
@@ -116,7 +117,7 @@ class _Past:
             raise UsageError(f"{target.name} is the champion.", hint="Name another version.")
         if target.id not in {version.id for version in self.earlier()}:
             raise UsageError(f"{target.name} has never been the champion.", hint="`bintally models promote` it.")
-        unusable = self._unusable(target)
+        unusable = self._unusable(target) or self._damaged(target)
         if unusable is not None:
             raise UsageError(f"{target.name} can't be used: {unusable}.", hint="Name another version.")
         return target
@@ -135,6 +136,11 @@ class _Past:
             return f"it is {version.state}"
         is_kept = self._registry.bundle_of(version.bundle_sha256).is_dir()
         return None if is_kept else "its bundle is not in the registry's folder"
+
+    def _damaged(self, version: Version) -> str | None:
+        """Reads all of its bundle: only asked of the one that a rollback would go to."""
+        is_right = is_whole(self._registry.bundle_of(version.bundle_sha256))
+        return None if is_right else "its files are not those that were registered"
 
     def _version(self, called: str) -> Version:
         found = version_of(self._connection, called, model=self._model)

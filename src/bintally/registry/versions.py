@@ -22,6 +22,8 @@ PENDING: Final[State] = "PendingManualApproval"
 MODEL: Final = "bintally"
 """What a model is called where nobody gave it a name."""
 
+_DIGITS: Final = 9  # of a version's number: what the database can hold
+
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A registered bundle, and what is said of it now."""
@@ -171,7 +173,9 @@ def _parts(called: str, model: str | None) -> tuple[str, int | None, str | None]
         return name or model or MODEL, None, alias
     name, slash, number = called.rpartition("/")
     name = name if slash else model or MODEL
-    return (name, int(number), None) if number.isdecimal() else (name, None, number)
+    if not number.isdecimal():
+        return name, None, number
+    return name, int(number) if len(number) <= _DIGITS else 0, None  # 0: no version's
 
 
 def _query() -> Select[Any]:

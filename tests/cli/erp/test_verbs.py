@@ -16,6 +16,7 @@ from sqlalchemy import update
 from bintally.cli import main
 from bintally.database.types import now
 from bintally.inventory import schema
+from bintally.inventory.erp.outbox import note_steps
 from bintally.inventory.ledger import Ledger
 from tests.conftest import ROOT
 from tests.inventory.erp.desks import SKU, corrected
@@ -132,7 +133,7 @@ def test_corrections_are_rehearsed_posted_and_looked_after(
     notebook.put("A-2", **{SKU: 9})
     rehearsed = connected("post", "--dry-run")
     assert rehearsed.returncode == 0
-    assert "Nothing was written or sent." in rehearsed.stderr
+    assert "No correction was sent, and nothing written down." in rehearsed.stderr
     assert [each["would"] for each in told(connected("post", "book", "--dry-run", "--json"))] == ["posted", "stale"]
     assert notebook.moves() == []
 
@@ -178,6 +179,7 @@ def test_a_pause_holds_corrections_back(connected: Run, notebook: Notebook, envi
     correct(environment["BINTALLY_LEDGER"], "A-1")
     notebook.put("A-1", **{SKU: 4})
     assert connected("pause", "book").returncode == 0
+    assert [each["would"] for each in told(connected("post", "--dry-run", "--json"))] == ["waiting"]
     assert "is paused" in connected("post").stderr
     assert "is paused" in connected("status").stderr
     assert connected("resume").returncode == 0
@@ -228,3 +230,37 @@ def test_watching_ends_when_it_is_told_to(
     assert process.returncode == 0, errors
     assert "1 posted to book." in errors
     assert notebook.moves() == [("A-1", SKU, -1)]
+
+
+def test_words_of_a_stock_system_are_shown_as_they_are(
+    connected: Run, notebook: Notebook, environment: dict[str, str]
+) -> None:
+    strange = "locked [b] by [/b] [/red]"
+    with Ledger.open(environment["BINTALLY_LEDGER"]) as ledger, ledger.write() as connection:
+        corrected(World.new(connection), "[A]-1[/b]")
+        values = {"reason": strange, "reference": "[/b]", "state": "refused"}
+    assert "[A]-1[/b]" in connected("post", "--dry-run").stderr
+    connected("post")
+    with Ledger.open(environment["BINTALLY_LEDGER"]) as ledger, ledger.write() as connection:
+        connection.execute(update(schema.Posting).values(**values))
+        note_steps(connection, [(1, "refused", {"reason": strange})], at=now())
+    for words in (("dead-letters",), ("show", "1")):
+        assert strange in " ".join(connected(*words).stderr.split())
+    notebook.put("[A]-1[/b]", **{SKU: 4})
+    for line in ("list", "status", "pull --dry-run", "pull --create-bins --dry-run"):
+        assert "Traceback" not in connected(*line.split()).stderr
+    with Ledger.open(environment["BINTALLY_LEDGER"]) as ledger, ledger.write() as connection:
+        connection.execute(update(schema.Posting).values(state="waiting", reason=""))
+    assert "[A]-1[/b]" in connected("pull").stderr, "left alone"
+
+
+def test_a_number_that_nothing_has_is_said_to_be_none(connected: Run) -> None:
+    number = "9" * 30
+    for words in (("show", number), ("retry", number), ("drop", number, "--reason", "no"), ("recount", number)):
+        done = connected(*words)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+
+
+def test_a_setting_is_a_value_or_a_section(erp: Run) -> None:
+    done = erp("connect", "q", "folder", "--set", "a=1", "--set", "a.b=2")
+    assert (done.returncode, "a is set to a value already" in done.stderr) == (2, True)

@@ -1,6 +1,8 @@
 """`bintally models init | register | list | show | history | promote | rollback | approve ...`."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ from typer.testing import CliRunner, Result
 
 from bintally.cli.models import app
 from bintally.errors import BintallyError, ConflictError, UsageError
+from bintally.registry import deployments, heartbeats
+from bintally.registry.place import Registry
+from bintally.registry.versions import version_of
 from tests.bundles import make_bundle
 
 
@@ -127,3 +132,66 @@ def test_without_a_registry_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("BINTALLY_REGISTRY", raising=False)
     with pytest.raises(UsageError, match="Which registry"):
         run("list")
+
+
+def test_numbers_models_and_aliases_that_cant_be_are_told(place: Path) -> None:
+    with pytest.raises(UsageError, match="no version"):
+        run("show", "bintally/99999999999999999999999")
+    with pytest.raises(UsageError, match="no model 'nosuch'"):
+        run("history", "--model", "nosuch")
+    with pytest.raises(UsageError, match=r"no alias '\.\./x'"):
+        run("history", "--alias", "../x")
+    assert "pointed to nothing yet" in run("history", "--alias", "challenger").output
+
+
+def test_the_champion_is_not_the_champion_after_itself(place: Path) -> None:
+    insist("1")
+    assert "after" not in run("promote", "1", "--force", "--reason", "again").output
+    assert "after bintally/1" in run("promote", "2", "--force", "--reason", "better").output
+
+
+def test_a_retired_bundle_that_is_registered_again_says_how_it_is_used(place: Path, bundles: list[Path]) -> None:
+    run("retire", "1", "--reason", "old")
+    assert "bintally models approve bintally/1" in run("register", bundles[0]).output
+
+
+def test_a_clock_that_was_ahead_makes_no_negative_times(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("bintally.registry.aliases.now", lambda: datetime.now(UTC) + timedelta(days=2))
+        insist("1")
+    assert re.search(r" 0 s +● bintally/1", run("history").output)
+
+
+def test_digests_are_whole_in_a_narrow_window(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    told_ = "".join(run("show", "1").output.split())
+    assert told("show", "1")["bundle_sha256"] in told_
+
+
+def test_no_name_or_reason_is_taken_for_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = "[/x]"
+    monkeypatch.setenv("BINTALLY_REGISTRY", str(tmp_path / odd / "registry"))
+    monkeypatch.setenv("BINTALLY_AS", odd)
+    monkeypatch.setenv("COLUMNS", "200")
+    run("init", tmp_path / odd / "registry")
+    for number in range(4):
+        run("register", make_bundle(tmp_path / str(number), sharpness=2.0 + number, name=odd, licence=odd))
+    for number in "123":
+        run("promote", number, "--force", "--reason", odd)
+    run("rollback", "--reason", odd)
+    run("rollback", "--reason", odd)
+    run("shadow", "start", "4", "--reason", odd)
+    with Registry.open(tmp_path / odd / "registry") as registry:
+        with registry.write() as connection:
+            deployments.record(connection, 1, odd, "refused", odd)
+        heartbeats.beat(registry.place, odd, {"v": by_number(registry, 3)})
+    run("retire", "2", "--reason", odd)
+    for verb in ("list", "show 1", "history", "shadow show", "gc --dry-run", "promote 3 --force --reason [/x]"):
+        assert odd in run(*verb.split()).output, verb
+    run("gc")
+    run("card", "1", "--out", tmp_path / odd / "card.md")
+
+
+def by_number(registry: Registry, number: int) -> str:
+    with registry.read() as connection:
+        return version_of(connection, str(number)).bundle_sha256

@@ -22,7 +22,7 @@ from tests.inventory.review.desks import opened
 from tests.inventory.worlds import World
 
 PROGRAM = Path(__file__).parent / "crash_child.py"
-TRIES = 8  # fewer kills than that, and it is left in peace
+TRIES = 6  # fewer kills than that, and it is left in peace
 
 Yard = Callable[[], tuple[str, Notebook]]
 

@@ -6,13 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
-from bintally.errors import ErpRefusedError, ErpUnavailableError
+from bintally.errors import ConflictError, ErpRefusedError, ErpUnavailableError
 from bintally.inventory import schema
 from bintally.inventory.erp.connections import connection_of, pause
-from bintally.inventory.erp.protocol import Posting
+from bintally.inventory.erp.dead_letters import dead_letters
+from bintally.inventory.erp.protocol import About, Answer, Draft, Posting
 from bintally.inventory.ledger import Ledger
+from bintally.registry.schema import RegistryLease
 from tests.inventory.erp.desks import (
     EVENING,
     SKU,
@@ -273,3 +275,83 @@ def test_a_stock_system_that_does_not_tell_what_it_holds_is_told_all_the_same(ya
     yard.erp.reads = False
     assert yard.post() == (1, 0, 0, 0)
     assert "read" not in yard.erp.calls
+
+
+def test_what_was_undone_before_it_was_sent_is_never_sent_though_it_was_begun(yard: Yard) -> None:
+    yard.correct("A-1")
+    yard.erp.faults = [("find", "before")]
+    assert yard.post() == (0, 0, 0, 1)
+    undone(yard.ledger, yard.world, yard.told["A-1"])
+    yard.post(at=2 * HOUR)
+    assert states(yard.ledger) == [("adjust", "cancelled"), ("reverse", "cancelled")]
+    assert yard.erp.moves() == []
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf")])
+def test_a_pause_that_is_absurd_is_an_hour_at_most(yard: Yard, seconds: float) -> None:
+    yard.correct("A-1")
+    inner = yard.erp.find
+
+    def find(keys: list[str]) -> object:
+        raise ErpUnavailableError("busy", retry_after_s=seconds)
+
+    yard.erp.find = find  # type: ignore[assignment, method-assign]
+    assert yard.post() == (0, 0, 0, 1)
+    yard.erp.find = inner  # type: ignore[method-assign]
+    assert yard.post(at=HOUR) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_one_that_is_refused_after_a_try_without_an_answer_is_unknown_where_nothing_is_found(
+    yard: Yard, is_lost: bool
+) -> None:
+    yard.correct("A-1")
+    yard.erp.reads, inner = False, yard.erp.commit
+    yard.erp.about = lambda: About("Hook", reads=False, finds=False)  # type: ignore[method-assign]
+    yard.erp.find = lambda keys: {}  # type: ignore[method-assign]
+    if is_lost:
+        yard.erp.faults = [("commit", "after")]
+        yard.post()
+    yard.erp.commit = lambda drafts: {  # type: ignore[method-assign]
+        each.key: Answer(each.key, "refused", each.reference, "413") for each in drafts
+    }
+    assert yard.post(at=HOUR) == (0, 0, 1, 0)
+    with yard.ledger.read() as connection:
+        assert [each.is_known for each in dead_letters(connection)] == [not is_lost]
+    yard.erp.commit = inner  # type: ignore[method-assign]
+    undone(yard.ledger, yard.world, yard.told["A-1"])
+    yard.post(at=2 * HOUR)
+    assert states(yard.ledger) == [("adjust", "cancelled")] + [("reverse", "posted")] * is_lost
+    assert [change for _, _, change in yard.erp.moves()] == [-1, 1] * is_lost
+
+
+def test_one_that_wakes_after_its_lease_throws_nothing_of_its_successor_away(yard: Yard) -> None:
+    # Its successor once had its draft thrown away under its hands, and called the posting refused.
+    yard.correct("A-1")
+    first = yard.erp.commit
+
+    def commit(drafts: list[Draft]) -> object:
+        with yard.ledger.write() as connection:
+            connection.execute(delete(RegistryLease))
+        assert posted(yard.ledger, yard.to, Notebook(yard.erp.path), at=HOUR).posted == 1
+        return first(drafts)
+
+    yard.erp.commit = commit  # type: ignore[assignment, method-assign]
+    with pytest.raises(ConflictError):
+        yard.post()
+    assert states(yard.ledger) == [("adjust", "posted")]
+    assert yard.erp.moves() == [("A-1", SKU, -1)]
+
+
+def test_a_draft_that_somebody_else_throws_away_is_made_again(yard: Yard) -> None:
+    yard.correct("A-1")
+    inner = yard.erp.commit
+
+    def commit(drafts: list[Draft]) -> object:
+        Notebook(yard.erp.path).cancel(drafts)
+        yard.erp.commit = inner  # type: ignore[method-assign]
+        return inner(drafts)
+
+    yard.erp.commit = commit  # type: ignore[assignment, method-assign]
+    assert yard.post() == (0, 0, 0, 1)
+    assert yard.post(at=HOUR) == (1, 0, 0, 0)

@@ -2,18 +2,21 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from sqlalchemy import event, select, update
 
+from bintally.database import audit
 from bintally.inventory import schema
 from bintally.inventory.erp import filling
-from bintally.inventory.erp.connections import ErpConnection
+from bintally.inventory.erp.connections import ErpConnection, connect
 from bintally.inventory.erp.expected import Fits, Moves, fits
-from bintally.inventory.erp.outbox import due
+from bintally.inventory.erp.outbox import due, key_of
 from bintally.inventory.erp.protocol import Line, Posting, Stock
 from bintally.inventory.ledger import Ledger
 from bintally.inventory.review.approvals import approve
-from tests.inventory.erp.desks import EVENING, SKU, connected, corrected, posted, undone
+from bintally.inventory.review.undo import undo
+from tests.inventory.erp.desks import EVENING, SKU, connected, corrected, posted, states, undone
 from tests.inventory.erp.notebook import Notebook
 from tests.inventory.review.desks import NOON, decided, opened
 from tests.inventory.worlds import HOUR, MORNING, World
@@ -160,6 +163,8 @@ def test_a_correction_fits_what_recorded_transactions_explain(there: dict[str, i
         (None, Moves()),
         ({"bolt": 3}, Moves({"bolt": -1, None: -1})),
         ({"bolt": 0}, Moves({"bolt": -5, None: -5})),  # it would be below nothing
+        ({"bolt": 5}, Moves(earlier={"bolt": -1, None: -1})),  # it hears of it later: off twice
+        ({"bolt": 4}, Moves({"bolt": -1, None: -1}, {"bolt": -1, None: -1})),
     ],
 )
 def test_what_nothing_explains_is_stale(there: dict[str, int] | None, moves: Moves) -> None:
@@ -222,3 +227,60 @@ def test_what_the_stock_system_says_already_is_not_sent(file_ledger: Ledger, erp
     undone(file_ledger, world, told)
     posted(file_ledger, to, erp, at=2 * HOUR)
     assert erp.moves() == []
+
+
+@pytest.mark.parametrize("code", ["A-1", None])
+def test_taking_back_what_changed_nothing_changes_nothing(file_ledger: Ledger, erp: Notebook, code: str | None) -> None:
+    # Of what was posted without a change, the whole correction was once taken back: 5 too many.
+    with file_ledger.write() as connection:
+        world = World.new(connection)
+        to = connected(file_ledger, world)
+        bin_id, sku_id = world.bin("A-1"), world.product(SKU, value=1.0)
+        case = world.judge(
+            "A-1", bin_id, world.record(bin_id, 5), (sku_id,), recorded=5, outcome="mismatch", count=0,
+            taken_at=MORNING + HOUR,
+        )  # fmt: skip
+        world.movement(bin_id, -5, at=MORNING + timedelta(minutes=30))
+        review = opened(world, case)
+        assert review is not None
+        told = decided(world, review, "rita", "correct", 0)
+        if told.state == "waiting":
+            approve(connection, review_id=review, person=world.people["anna"], at=NOON + HOUR)
+    if code is not None:
+        erp.put(code, **{SKU: 0})
+    assert posted(file_ledger, to, erp).posted == 1
+    with file_ledger.write() as connection:
+        undo(connection, decision_id=told.decision_id, person=world.people["anna"], at=NOON + 7 * HOUR)
+    erp.put("A-1", **{SKU: 3})
+    assert posted(file_ledger, to, erp, at=2 * HOUR).posted == 1
+    assert erp.moves() == []
+    assert states(file_ledger) == [("adjust", "posted"), ("reverse", "posted")]
+
+
+def test_who_connects_with_a_clock_that_is_ahead_is_told_all_that_follows(file_ledger: Ledger) -> None:
+    with file_ledger.write() as connection:
+        world = World.new(connection)
+        corrected(world, "A-1")
+        told = {"kind": "folder", "settings": {"path": "/tmp"}, "by": world.people["adam"], "at": NOON + 99 * HOUR}
+        to = connect(connection, world.site, name="files", since=None, **told)  # type: ignore[arg-type]
+        assert filling.unheard_bins(connection, to) == set(), "nobody tells what stood before"
+        corrected(world, "A-2")
+        assert filling.unheard(connection, to) == 1
+        assert filling.unheard_bins(connection, to) == {world.bin("A-2")}
+    assert fill(file_ledger, to) == 1
+
+
+def test_what_stood_before_a_moment_that_was_asked_for_is_left_alone_by_nobody(file_ledger: Ledger) -> None:
+    # A pull once left each bin alone that had ever been corrected.
+    with file_ledger.write() as connection:
+        world = World.new(connection)
+        to = connected(file_ledger, world)
+        corrected(world, "A-1")
+        later = msgspec.structs.replace(to, since=EVENING)
+        assert filling.unheard_bins(connection, to) == {world.bin("A-1")}
+        assert filling.unheard_bins(connection, later) == set()
+        assert filling.unheard_bins(connection, to, after=audit.head(connection).number) == set()
+
+
+def test_keys_of_two_sites_differ() -> None:
+    assert key_of("S1", "erp", "decision", "adjust") != key_of("S2", "erp", "decision", "adjust")

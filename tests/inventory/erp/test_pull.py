@@ -10,6 +10,7 @@ from bintally.errors import ErpUnavailableError, UsageError
 from bintally.inventory import schema
 from bintally.inventory.erp.connections import ErpConnection
 from bintally.inventory.erp.pull import PullReport, pull
+from bintally.inventory.erp.quantities import stock_of
 from bintally.inventory.intake import lines_of, record_as_of
 from bintally.inventory.ledger import Ledger
 from tests.inventory.erp.desks import EVENING, SKU, connected, corrected, posted, states
@@ -183,3 +184,20 @@ def test_one_that_is_away_or_tells_nothing_changes_nothing(yard: Yard) -> None:
     yard.erp.reads = False
     with pytest.raises(UsageError, match="does not tell what it holds"):
         yard.pull()
+
+
+def test_a_bin_with_half_an_item_stops_no_other(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = stock_of("Notebook", "A-1", [("bolt", 2.5), ("nut", 1)], as_of=EVENING)
+    whole = stock_of("Notebook", "A-2", [("bolt", 3.0)], as_of=EVENING)
+    monkeypatch.setattr(yard.erp, "read", lambda _bins=None: iter([half, whole]))
+    report = yard.pull()
+    assert changed(report) == [("A-2", None, 3)]
+    assert [(each.bin, "2.5 of bolt" in each.why) for each in report.rejected] == [("A-1", True)]
+    with yard.ledger.write() as connection:
+        yard.world.connection = connection
+        corrected(yard.world, "A-1")
+        corrected(yard.world, "A-2", lines={"bolt": 3}, counted={"bolt": 2})
+    yard.erp.put("A-2", bolt=3)
+    posted(yard.ledger, yard.to, yard.erp)
+    assert yard.erp.moves() == [("A-2", "bolt", -1)]
+    assert states(yard.ledger) == [("adjust", "refused"), ("adjust", "posted")]

@@ -203,6 +203,17 @@ def test_no_secret_leaves(site: Site, tmp_path: Path) -> None:
     assert "come without their text" in str(verify_evidence(bundle=tmp_path / "out").unchecked)
 
 
+def test_products_that_are_called_like_secrets_are_told(site: Site, tmp_path: Path) -> None:
+    counted = {"B00-DRILL": 2, "B00-BITS": 1, "COOKIE-12": 1, "SECRET-SANTA-12": 2}
+    with site.ledger.write() as connection:
+        site.world.connection = connection
+        for sku in ("COOKIE-12", "SECRET-SANTA-12"):
+            site.world.product(sku)
+        decision = corrected(site.world, "A-2", counted=counted)
+    exported(site.ledger, tmp_path / "out", decision=decision)
+    assert read(tmp_path / "out", decision)["reviews"][0]["decisions"][0]["lines"] == counted
+
+
 def test_keys_of_decisions_stay_here_since_they_hold_lease_tokens(file_site: Site, tmp_path: Path) -> None:
     with file_site.ledger.write() as connection:
         file_site.world.connection = connection

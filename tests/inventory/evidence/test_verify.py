@@ -5,10 +5,11 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -18,10 +19,12 @@ from bintally.errors import UsageError
 from bintally.inventory.evidence.export import ExportReport
 from bintally.inventory.evidence.verify import VerifyReport, verify_evidence
 from bintally.inventory.ledger import Ledger
+from bintally.signatures import sign
 from bintally.signatures.digest import digest_of
 from bintally.signatures.statement import statement_of
 from tests.inventory.evidence.conftest import Site
 from tests.inventory.evidence.corrections import corrected, exported, files_of
+from tests.inventory.review.desks import decided, opened
 from tests.signatures.folders import make_key
 
 SIGNATURE = "signature.dsse.json"
@@ -211,7 +214,49 @@ def test_a_forger_who_makes_the_manifest_anew_is_found_by_whoever_knows_more(bun
     assert (alone.outcome, "agrees with itself" in alone.unchecked[0]) == ("unvouched", True)
     with Ledger.open(bundles.folder / "ledger.sqlite") as ledger:
         held = verify_evidence(bundle=folder, ledger=ledger)
-    assert (held.outcome, held.vouched_by) == ("unvouched", ()), "no line of the log tells of this export"
+    assert _broken(held, "tells of no export of this bundle")
+
+
+def test_a_trusted_key_does_not_hide_that_the_ledger_knows_nothing(bundles: Bundles, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundles.folder / "plain", tmp_path / "forged"))
+    [told] = list((folder / "corrections").iterdir())
+    told.write_text(told.read_text().replace('"expected_count": 3.0', '"expected_count": 9.0'))
+    made_anew(folder)
+    sign(folder, bundles.key)
+    assert verify_evidence(bundle=folder, trust=[bundles.trusted]).outcome == "vouched"
+    with Ledger.open(bundles.folder / "ledger.sqlite") as ledger:
+        held = verify_evidence(bundle=folder, trust=[bundles.trusted], ledger=ledger)
+    assert _broken(held, "tells of no export of this bundle")
+    assert held.vouched_by == ()
+
+
+@pytest.fixture(scope="module")
+def noted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A ledger that many notes are written into."""
+    folder = tmp_path_factory.mktemp("noted")
+    with Ledger.open(folder / "ledger.sqlite", create=True) as ledger:
+        yield Site(ledger, folder)
+
+
+words = st.sampled_from(["password", "token", "Basic ", "https://", "hunter2", "@", *"\"'\\\n:= {"])
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=3)
+
+
+@given(st.lists(words | texts, max_size=12).map("".join))
+@example('set password="hunter2" please')
+@example("token=\nnothing to see")
+@hypothesis_settings(max_examples=20)
+def test_every_fresh_export_verifies_whatever_was_noted(noted: Site, note: str) -> None:
+    with noted.ledger.write() as connection:
+        noted.world.connection = connection
+        review_id = opened(noted.world, noted.world.case(f"N-{next(noted.world.serial)}"))
+        assert review_id is not None
+        made = decided(noted.world, review_id, "rita", "correct", 3, note=note)
+    with TemporaryDirectory() as place:
+        out = Path(place) / "out"
+        exported(noted.ledger, out, decision=made.decision_id)
+        assert verify_evidence(bundle=out).outcome == "unvouched"
+        assert verify_evidence(bundle=out, ledger=noted.ledger).outcome == "vouched"
 
 
 def test_a_forged_line_of_the_log_does_not_fit_its_hash(copy: Path) -> None:

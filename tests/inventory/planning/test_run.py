@@ -208,3 +208,14 @@ def test_what_a_photo_said_is_put_beside_the_past_of_a_bin_never_counted(ledger:
     after = _one(_plan(ledger, counts=5), "B-1-1")
     assert after.wrong > before.wrong + 0.01
     assert after.reasons[0].endswith("0 movements since")
+
+
+def test_a_plan_holds_no_formulas_that_a_spreadsheet_would_carry_out(ledger: Ledger, tmp_path: Path) -> None:
+    code = '=HYPERLINK("http://evil.example")'
+    with ledger.write() as connection:
+        World.new(connection).judged(code)
+    with pytest.raises(UsageError, match="formula"):
+        _plan(ledger, out=tmp_path / "plan.csv")
+    assert not (tmp_path / "plan.csv").exists()
+    _plan(ledger, out=tmp_path / "plan.parquet")
+    assert pl.read_parquet(tmp_path / "plan.parquet")["bin"].to_list() == [code]

@@ -178,3 +178,11 @@ def test_a_run_that_is_not_the_bundles_is_refused(local: Registry, tmp_path: Pat
         register(local, folder, by="rita", run=other)
     with pytest.raises(BintallyError, match="another split"):
         register(local, folder, by="rita", run=run, data=make_data(tmp_path / "else", {"b": "train"}))
+
+
+def test_the_card_tells_no_login(local: Registry, tmp_path: Path) -> None:
+    source = "https://mara:hush@photos.example/bins?key=hush"
+    made = make_bundle(tmp_path / "bundle", dataset={"source": source}, licence=f"as in {source}")
+    card = register(local, made, by="rita").version.card
+    assert card.dataset["source"] == "https://photos.example/bins"
+    assert card.licence == "as in https://photos.example/bins"

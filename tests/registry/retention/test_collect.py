@@ -1,5 +1,6 @@
 """Old versions' bundles go; what somebody needs never does."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -226,17 +227,35 @@ def test_what_registry_toml_says_holds(tmp_path: Path, bundle: MakeBundle) -> No
         Registry.open(tmp_path)
 
 
-def test_what_cannot_be_removed_is_an_error_and_the_next_run_tries_again(local: Registry, bundle: MakeBundle) -> None:
+def test_what_cannot_be_removed_is_an_error_when_the_rest_has_gone_and_the_next_run_tries_again(
+    local: Registry, bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stocked(local, bundle, 3)
+    for version in "123":
+        retire(local, version, by="rita", reason="old")
+    with monkeypatch.context() as patch:
+        refused = iter([OSError("no number, no words of the system's")])
+        real = shutil.rmtree
+
+        def rmtree(path: Path) -> None:
+            for error in refused:
+                raise error
+            real(path)
+
+        patch.setattr("bintally.registry.retention.collect.shutil.rmtree", rmtree)
+        with pytest.raises(StorageError, match="can't be removed: no number"):
+            gc(local, by="rita")
+    assert kept(local) == set()
+    assert len(list(local.bundles.iterdir())) == 1
+    assert [each.kind for each in gone(local).goes] == ["left by a kill"]
+
+
+def test_a_link_in_a_bundles_place_goes_and_not_what_it_leads_to(local: Registry, bundle: MakeBundle) -> None:
     [version] = stocked(local, bundle, 1)
     retire(local, "1", by="rita", reason="old")
     folder = local.bundle_of(version.bundle_sha256)
-    (folder / "model.onnx").unlink()
-    folder.rmdir()
-    folder.symlink_to(local.place)  # what nobody deletes
-    with pytest.raises(StorageError, match="can't be removed"):
-        gc(local, by="rita")
-    assert local.place.is_dir()
-    for left in local.bundles.glob(".removing-*"):
-        left.unlink()
-        left.mkdir()
-    assert [each.kind for each in gone(local).goes] == ["left by a kill"]
+    folder.rename(local.place / "elsewhere")
+    folder.symlink_to(local.place / "elsewhere")
+    assert [each.kind for each in gone(local).goes] == ["bundle"]
+    assert not folder.is_symlink()
+    assert (local.place / "elsewhere" / "model.onnx").is_file()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import bintally
-from bintally.errors import MissingExtraError, StorageError, UsageError
+from bintally.errors import BintallyError, MissingExtraError, StorageError, UsageError
 from bintally.registry.place import SETTINGS, Registry
 from bintally.registry.registration import register
 from bintally.registry.tracking import log, mirror
@@ -127,6 +127,23 @@ def test_a_server_that_is_away_is_an_error_without_a_password(
     with pytest.raises(StorageError, match="can't be told"):
         mirror(registry, by="rita")
     assert version.run_id is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "why"),
+    [
+        ("sqlite+pysqlcipher:///x", StorageError, "can't be told: No module named"),
+        ("postgresql://rita:hush@127.0.0.1:9/x", UsageError, "straight into postgresql.*mlflow server"),
+        ("mysql+pymysql://rita:hush@127.0.0.1:9/x", UsageError, "straight into mysql"),
+    ],
+)
+def test_what_mlflow_cant_reach_is_told_at_once(
+    registry: Registry, world: World, monkeypatch: pytest.MonkeyPatch, uri: str, kind: type[BintallyError], why: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(kind, match=why) as said:
+        log(registry, world.run, by="rita")
+    assert "hush" not in str(said.value)
 
 
 def test_a_store_that_was_lost_is_not_made_anew(registry: Registry, world: World) -> None:

@@ -13,6 +13,7 @@ from bintally.bundle import CARD, MODEL
 from bintally.inventory import schema
 from bintally.inventory.ledger import Ledger
 from bintally.registry import heartbeats
+from bintally.registry.aliases import Kind
 from bintally.registry.place import Registry
 from bintally.serving.following.follower import Champions
 from tests.bundles import bin_photo, make_bundle
@@ -133,10 +134,7 @@ def test_a_broken_version_is_refused_for_good_and_the_old_one_goes_on(shelf: She
     first = shelf.champion()
     with following(shelf, state) as service:
         broken = BROKEN[why](shelf)
-        if why != "is gone":
-            shelf.promote(broken)
-        else:
-            point_to(shelf, broken)
+        point_to(shelf, broken)
         assert until(lambda: bool(service.problem()))
         check_refused(service, shelf, first, broken, why)
     with following(shelf, state) as service:  # nor is it taken by the next start
@@ -159,8 +157,8 @@ def check_refused(service: Following, shelf: Shelf, first: str, broken: str, why
     assert found["bintally_model_changes_total", "refused"] == 1
 
 
-def point_to(shelf: Shelf, version: str) -> None:
-    """Promotes what no promotion would: its bundle is not there."""
+def point_to(shelf: Shelf, version: str, *, kind: Kind = "promote") -> None:
+    """Promotes what no promotion would: its bundle is not there, or damaged."""
     from bintally.registry import aliases
     from bintally.registry.versions import version_of
 
@@ -168,7 +166,7 @@ def point_to(shelf: Shelf, version: str) -> None:
         before = aliases.alias_target(connection, "bintally", aliases.CHAMPION)
         aliases.point(
             connection, "bintally", aliases.CHAMPION, version_of(connection, version).id,
-            kind="promote", by="tests", reason="", expect=before,
+            kind=kind, by="tests", reason="", expect=before,
         )  # fmt: skip
 
 
@@ -192,7 +190,7 @@ def test_what_was_refused_is_tried_again_after_the_next_change_of_the_alias(shel
     first = shelf.champion()
     with following(shelf, state) as service:
         broken = truncated(shelf)
-        shelf.promote(broken)
+        point_to(shelf, broken)
         assert until(lambda: bool(service.problem()))
         shelf.roll_back()
         assert until(lambda: not service.problem())
@@ -213,7 +211,7 @@ def test_a_reload_tries_a_refused_version_again(shelf: Shelf, state: Path) -> No
     first = shelf.champion()
     with following(shelf, state) as service:
         broken = truncated(shelf)
-        shelf.promote(broken)
+        point_to(shelf, broken)
         assert until(lambda: bool(service.problem()))
         response = service.client.post("/v1/reload")
         assert response.status_code == 409
@@ -230,10 +228,8 @@ def test_going_back_needs_no_files_while_the_last_champion_is_kept_loaded(shelf:
     with following(shelf, state) as service:
         shelf.promote(second)
         assert until(lambda: service.version() == second)
-        elsewhere = shelf.folder_of(first).rename(shelf.place / "elsewhere")
-        elsewhere.mkdir(exist_ok=True)
-        shelf.folder_of(first).mkdir()  # or the registry would not let it
-        shelf.roll_back()
+        shelf.folder_of(first).rename(shelf.place / "elsewhere")
+        point_to(shelf, first, kind="rollback")
         assert until(lambda: service.version() == first)
         assert "rollback, it was still loaded" in shelf.reasons("taken")[-1]
         assert service.get("/health")["problems"] == {}

@@ -74,7 +74,10 @@ def recount(
 
     with Ledger.open(ledger_place(ledger)) as opened:
         told = recount_bin(ledger=opened, posting_id=posting_id, by=acting_person(person), anyway=anyway)
-    words = f"Review {told.review_id} waits for somebody to count the bin: `bintally review`."
+    words = (
+        f"Review {told.review_id} waits for somebody to count at the bin, not by its old photo: `b COUNT` in "
+        "`bintally review`, or `decide` with --counted-at TIME. A count that differs takes a second one."
+    )
     _tell(to_plain(told), words, json_output)
 
 

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bintally.cli.common import MOST_NUMBER
 from bintally.errors import UsageError
 
 if TYPE_CHECKING:
     from bintally.inventory.erp.protocol import Line
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The connection; needed where there are several.")]
-Number = Annotated[int, typer.Argument(metavar="ID", help="The posting's number: `bintally erp dead-letters`.")]
+Number = Annotated[
+    int, typer.Argument(metavar="ID", max=MOST_NUMBER, help="The posting's number: `bintally erp dead-letters`.")
+]
 Note = Annotated[str, typer.Option("--note", help="Why, for whoever reads it later.")]
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}

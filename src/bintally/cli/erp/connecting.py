@@ -77,12 +77,13 @@ def list_(ledger: LedgerOption = None, site: SiteOption = None, json_output: Jso
         out.print("No stock system is connected: [cyan]bintally erp connect NAME KIND[/]")
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("name", "kind", "corrections since", "", "settings", box=None)
     for each in found:
         settings = ", ".join(f"{key}={value}" for key, value in each.settings.items() if value not in (None, "", {}))
         state = "[yellow]paused[/]" if each.paused_at else "[red]away[/]" if each.away_since else ""
-        table.add_row(each.name, each.kind, shown(each.since), state, settings)
+        table.add_row(each.name, each.kind, shown(each.since or each.made_at), state, Text(settings))
     out.print(table)
 
 
@@ -131,6 +132,8 @@ def _settings(told: list[str]) -> dict[str, Any]:
         at = settings
         for section in sections:
             at = at.setdefault(section, {})
+            if not isinstance(at, dict):
+                raise UsageError(f"--set {pair!r}: {section} is set to a value already.", hint="Say one of the two.")
         at[last] = _value(value, pair)
     return settings
 
@@ -145,17 +148,22 @@ def _value(text: str, pair: str) -> Any:
 
 
 def _show(made: "Connected") -> None:
+    from rich.markup import escape
+
     from bintally.inventory.erp.connections import secret_of, secret_variable
+    from bintally.inventory.erp.kinds import kind_of
 
     out, held = console(), made.connection
     if made.about is not None:
         about = made.about
-        database = f", database {about.database}" if about.database else ""
-        out.print(f"[bold]{held.name}[/] answers: {about.product} {about.version}{database}.".replace(" .", "."))
+        answers = f"{about.product} {about.version}".strip()
+        where = f" ({about.database})" if about.database else ""
+        out.print(f"[bold]{held.name}[/] answers: {escape(answers + where)}.")
         if not about.reads:
             out.print("It does not tell what it holds: corrections are posted without a look at its stock.")
-    out.print(f"Corrections that stand since {shown(held.since)} UTC are told to it by [cyan]bintally erp post[/].")
-    if secret_of(held.name) is None:
+    since = shown(held.since or held.made_at)
+    out.print(f"Corrections that stand since {since} UTC are told to it by [cyan]bintally erp post[/].")
+    if kind_of(held.kind).takes_secret and secret_of(held.name) is None:
         out.print(
             f"If it needs a secret: ${secret_variable(held.name)}, or the file in ${secret_variable(held.name)}_FILE."
         )

@@ -22,7 +22,8 @@ _COLOURS = {"posted": "green", "stale": "red", "refused": "red", "waiting": "yel
 def status(name: Name = None, ledger: LedgerOption = None, json_output: Json = False) -> None:
     """Show what waits for stock systems, what needs a person, and when something last went through.
 
-    Exit code 1: a person must act, or a stock system has been away for an hour.
+    Exit code 1: a person must act, or for an hour a stock system has been away, or a correction has waited (also while
+    paused).
 
     Example: `bintally erp status`
     """
@@ -111,10 +112,14 @@ def _show_statuses(found: "list[Status]") -> None:
 def _say_more(out: "Console", each: "Status") -> None:
     to = each.connection
     if to.paused_at is not None:
-        out.print(f"[yellow]{to.name} is paused[/] since {shown(to.paused_at)} UTC: [cyan]bintally erp resume[/]")
+        out.print(
+            f"[yellow]{to.name} is paused[/] since {shown(to.paused_at)} UTC: [cyan]bintally erp resume {to.name}[/]"
+        )
     if to.away_since is not None:
         out.print(f"[red]{to.name} is away[/] since {shown(to.away_since)} UTC:", end=" ")
         out.print(to.away_why, markup=False)
+    if each.is_late and to.paused_at is None:
+        out.print(f"[red]What waits for {to.name} has waited for long[/]: [cyan]bintally erp post {to.name}[/]")
     if each.dead:
         out.print(f"[red]{each.dead:,} of {to.name} need a person[/]: [cyan]bintally erp dead-letters[/]")
     if each.is_posting:
@@ -123,6 +128,7 @@ def _say_more(out: "Console", each: "Status") -> None:
 
 def _show_dead(found: "list[DeadLetter]") -> None:
     from rich.table import Table
+    from rich.text import Text
 
     out = console()
     if not found:
@@ -135,8 +141,8 @@ def _show_dead(found: "list[DeadLetter]") -> None:
         state = each.state if each.is_known else "unknown"
         correction = f"{'undo: ' if each.kind == 'reverse' else ''}{lines_words(each.lines)}"
         since = f"{each.since:%m-%d %H:%M}"
-        row = (str(each.id), each.connection, each.bin, correction, f"[red]{state}[/]", since, str(each.behind or ""))
-        table.add_row(*row, each.reason)
+        row = (str(each.id), each.connection, Text(each.bin), Text(correction), Text(state, "red"), since)
+        table.add_row(*row, str(each.behind or ""), Text(each.reason))
     out.print(table)
     out.print(
         "Count the bin anew: [cyan]bintally erp recount ID[/]; try again: [cyan]retry ID[/]; "
@@ -145,11 +151,13 @@ def _show_dead(found: "list[DeadLetter]") -> None:
 
 
 def _show_posting(found: "PostingShown") -> None:
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     out, posting = console(), found.posting
     colour = _COLOURS.get(found.state, "dim")
-    number = f" as {found.reference}" if found.reference else ""
+    number = f" as {escape(found.reference)}" if found.reference else ""
     out.print(f"Posting {found.id} to {found.connection}: [{colour}]{found.state}[/]{number}")
     what = "takes back" if posting.kind == "reverse" else "corrects"
     who = f"{posting.by}, approved by {posting.approved_by}" if posting.approved_by else posting.by
@@ -161,7 +169,7 @@ def _show_posting(found: "PostingShown") -> None:
         out.print(f"note: {posting.note}", markup=False)
     table = Table("when (UTC)", "step", "", box=None)
     for step in found.steps:
-        table.add_row(shown(step.at), step.step, _step_words(step.body))
+        table.add_row(shown(step.at), step.step, Text(_step_words(step.body)))
     out.print(table)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bintally.cli.common import Json, LedgerOption, console, emit_json, progress_for, show_error
+from bintally.cli.common import Json, LedgerOption, console, emit_json, progress_for
 from bintally.cli.erp.common import Name, lines_words, seconds_of
 from bintally.errors import BintallyError, ErpError
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def post(
     name: Name = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be sent; nothing is written or sent.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent; no correction is.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C or SIGTERM.")] = False,
     every: Annotated[str, typer.Option(metavar="TIME", help="With --watch: how often, such as 30s or 5m.")] = "30s",
     ledger: LedgerOption = None,
@@ -31,8 +29,8 @@ def post(
     """Tell a stock system the corrections that it has not been told, each exactly once, in order for each bin.
 
     Each is held against what the stock system says first: where that is not what was counted against, it is stale, and
-    a person looks. Exit code 1: some need a person now; 8: the stock system is away, or something failed and will be
-    tried again.
+    a person looks. Exit code 1: some need a person now; 2: another `post` is at work on it; 8: the stock
+    system is away, or something failed and will be tried again.
 
     Example: `bintally erp post erp --watch --every 30s`
     """
@@ -57,10 +55,8 @@ def _post(opened: Any, name: str | None, json_output: bool) -> None:
         report = run(opened, to, connector, progress=progress_for(json_output=json_output))
     if json_output:
         emit_json(to_plain(report))
-    elif to.paused_at is not None:
-        console().print(f"{to.name} is paused; corrections wait: [cyan]bintally erp resume {to.name}[/]")
     else:
-        console().print(_words(report), markup=False)
+        console().print(_paused(report) if report.paused else _words(report), markup=False)
     if report.failed:
         raise typer.Exit(ErpError.exit_code)
     if report.stale or report.refused:
@@ -68,22 +64,51 @@ def _post(opened: Any, name: str | None, json_output: bool) -> None:
 
 
 def _watch(opened: Any, name: str | None, every_s: float, json_output: bool) -> None:
+    from bintally.inventory.erp.connections import connection_of
     from bintally.inventory.erp.watch import watch as run
-    from bintally.records import to_plain
 
-    def tell(told: "PostReport | BintallyError") -> None:
-        if isinstance(told, BintallyError):
-            if json_output:
-                emit_json({"error": told.message, "hint": told.hint})
-            else:
-                show_error(told)
-        elif json_output:
-            emit_json(to_plain(told))
-        elif told.posted or told.stale or told.refused or told.failed:
-            console().print(f"[dim]{datetime.now():%H:%M:%S}[/] {_words(told)}")
-
+    with opened.read() as connection:
+        called = connection_of(connection, name).name
+    tell = _tell_json if json_output else _Teller(called).tell
     with _stopped_by_signals() as stopping:
         run(opened, name, every_s=every_s, stopping=stopping, tell=tell)
+
+
+def _tell_json(told: "PostReport | BintallyError") -> None:
+    """A line for each run."""
+    from bintally.database.types import now
+    from bintally.records import to_plain
+
+    body = {"error": told.message, "hint": told.hint} if isinstance(told, BintallyError) else to_plain(told)
+    emit_json({"at": to_plain(now()), **body})
+
+
+class _Teller:
+    """Tells people what runs have done, and what is wrong once: not again until that has changed."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._wrong = name, ""
+
+    def tell(self, told: "PostReport | BintallyError") -> None:
+        was, self._wrong = self._wrong, self._why(told)
+        if self._wrong and self._wrong != was:
+            self._say(self._wrong)
+        elif was and not self._wrong:
+            self._say(f"{self._name} is told corrections again.")
+        if not isinstance(told, BintallyError) and (told.posted or told.stale or told.refused or told.failed):
+            self._say(_words(told))
+
+    def _why(self, told: "PostReport | BintallyError") -> str:
+        if isinstance(told, BintallyError):
+            return f"{self._name}: {told}"
+        return _paused(told) if told.paused else ""
+
+    def _say(self, words: str) -> None:
+        console().print(f"{datetime.now():%H:%M:%S} {words}", markup=False)
+
+
+def _paused(report: "PostReport") -> str:
+    return f"{report.connection} is paused; corrections wait: `bintally erp resume {report.connection}`"
 
 
 def _rehearse(opened: Any, name: str | None, json_output: bool) -> None:
@@ -129,6 +154,7 @@ def _words(report: "PostReport") -> str:
 
 def _show_rehearsed(told: "list[Rehearsed]", name: str) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     out = console()
     if not told:
@@ -137,7 +163,7 @@ def _show_rehearsed(told: "list[Rehearsed]", name: str) -> None:
     table = Table("bin", "correction", "would be", "why", box=None)
     for each in told:
         correction = f"{'undo: ' if each.kind == 'reverse' else ''}{lines_words(each.lines)}"
-        colour = {"posted": "green", "found": "green"}.get(each.would, "red")
-        table.add_row(each.bin, correction, f"[{colour}]{each.would}[/]", each.reason)
+        colour = {"posted": "green", "found": "green", "waiting": "yellow"}.get(each.would, "red")
+        table.add_row(Text(each.bin), Text(correction), Text(each.would, colour), Text(each.reason))
     out.print(table)
-    out.print("Nothing was written or sent.")
+    out.print("No correction was sent, and nothing written down.")

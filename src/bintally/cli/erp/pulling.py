@@ -55,10 +55,17 @@ def _show(report: "PullReport") -> None:
         out.print(f"{each.bin}: {each.why}", style="yellow", markup=False)
     if len(report.rejected) > _SHOWN:
         out.print(f"... and {len(report.rejected) - _SHOWN:,} more; --json lists all.", style="yellow")
+    if any("has no bin" in each.why for each in report.rejected):
+        out.print("Bins that are new: add [cyan]--create-bins[/].")
+    if any("has no product" in each.why for each in report.rejected):
+        out.print("Products that are new: [cyan]bintally ledger import products FILE[/] first.")
     for change in report.changed[:_SHOWN] if report.dry_run else ():
-        out.print(f"{change.bin}: {'no record' if change.before is None else change.before} -> {change.after}")
+        out.print(
+            f"{change.bin}: {'no record' if change.before is None else change.before} -> {change.after}", markup=False
+        )
     if report.waiting:
-        out.print(f"Left alone, since {report.connection} does not know of corrections yet: {_some(report.waiting)}.")
+        told = f"Left alone, since {report.connection} does not know of corrections yet: {_some(report.waiting)}."
+        out.print(told, markup=False)
     word = "would change" if report.dry_run else "changed"
     out.print(
         f"{report.read:,} bins read of {report.connection}: [bold]{len(report.changed):,} {word}[/], {report.same:,} "

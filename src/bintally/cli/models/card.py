@@ -50,7 +50,7 @@ def card(
     made = _of_version(called, report, registry, told) if folder is None else _of_bundle(folder, report, told)
     if out is not None:
         write_bytes(out, written(made, out.suffix))
-        console().print(f"{out}", soft_wrap=True)
+        console().print(f"{out}", soft_wrap=True, markup=False)
     if json_output:
         typer.echo(made.to_json().decode().rstrip())
     elif out is None:

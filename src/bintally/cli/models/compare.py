@@ -75,11 +75,11 @@ def _show(found: "Compared") -> None:
     if found.slices:
         out.print()
         out.print(_slices(found))
-    out.print(f"\n[bold]{found.sentence}[/]", soft_wrap=True)
+    out.print(f"\n[bold]{escape(found.sentence)}[/]", soft_wrap=True)
     for each in found.unknown:
-        out.print(f"[yellow]Some of these photos may be known: {each}.[/]", soft_wrap=True)
+        out.print(f"[yellow]Some of these photos may be known: {escape(each)}.[/]", soft_wrap=True)
     if comparison.page:
-        out.print(f"[dim]{comparison.page}[/]")
+        out.print(f"[dim]{escape(comparison.page)}[/]", soft_wrap=True)
 
 
 def _figures(found: "Compared") -> "Table":
@@ -118,7 +118,7 @@ def _table(*names: str) -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for place, name in enumerate(names):
-        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+        table.add_column(name, justify="right" if place else "left", overflow="fold")
     return table
 
 

@@ -54,18 +54,24 @@ def _show(found: "Collected") -> None:
 
 
 def _stays(found: "Collected") -> "Table":
+    from rich.markup import escape
+
     table = _table("stays", "why", "MB")
     for each in found.stays:
-        table.add_row(each.version, each.why, f"{each.bytes / 1e6:,.1f}")
+        table.add_row(each.version, escape(each.why), f"{each.bytes / 1e6:,.1f}")
     return table
 
 
 def _goes(found: "Collected") -> "Table":
+    from rich.markup import escape
+
     table = _table("goes" if found.is_dry else "gone", "", "why", "MB")
     for each in found.goes:
         name = f"{each.what[:40]}…" if len(each.what) > 41 else each.what
         retired = " [yellow]retired[/]" if each.what in found.retired else ""
-        table.add_row(f"[red]{name}[/]{retired}", f"[dim]{each.kind}[/]", each.why, f"{each.bytes / 1e6:,.1f}")
+        table.add_row(
+            f"[red]{escape(name)}[/]{retired}", f"[dim]{each.kind}[/]", escape(each.why), f"{each.bytes / 1e6:,.1f}"
+        )
     return table
 
 

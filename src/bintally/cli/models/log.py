@@ -39,11 +39,16 @@ def log(
     if json_output:
         emit_json({"run": to_plain(logged), **to_plain(mirrored)})
         return
+    from rich.markup import escape
+
     out = console()
     if logged is not None:
         was = "logged" if logged.is_new else "was logged before"
-        out.print(f"{run} {was} as [bold]{logged.run_id}[/], experiment {logged.experiment}.", soft_wrap=True)
+        out.print(
+            f"{escape(str(run))} {was} as [bold]{logged.run_id}[/], experiment {escape(logged.experiment)}.",
+            soft_wrap=True,
+        )
     for change in mirrored.changes:
-        out.print(f"  {change}", soft_wrap=True)
+        out.print(f"  {escape(change)}", soft_wrap=True)
     known = "knows of all versions and aliases" if mirrored.changes else "knew of all versions and aliases"
-    out.print(f"MLflow ({mirrored.where}) {known}.", soft_wrap=True)
+    out.print(f"MLflow ({escape(mirrored.where)}) {known}.", soft_wrap=True)

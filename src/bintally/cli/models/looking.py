@@ -1,6 +1,6 @@
 """`bintally models list`, `show` and `history`."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,12 +70,15 @@ def show(
         told = {"aliases": aliases, "has_bundle": is_kept, "gate_runs": to_plain(gates), "deployments": to_plain(taken)}
         emit_json({**plain(found), **told})
         return
+    from rich.markup import escape
+
     out = console()
     out.print(_shown(found, aliases, is_kept=is_kept))
     if gates:
         out.print(_gates(gates[-1]))
     for each in taken[-3:]:
-        out.print(f"[dim]{_time(each.at)}[/] {each.service}: {each.outcome} {each.reason}", soft_wrap=True)
+        said = escape(f"{each.service}: {each.outcome} {each.reason}")
+        out.print(f"[dim]{_time(each.at)}[/] {said}", soft_wrap=True)
 
 
 def history(
@@ -94,6 +97,8 @@ def history(
 
     with opened(registry) as held, held.read() as connection:
         changes = changes_of(connection, model, alias)
+        if not changes:
+            _must_be_known(connection, model, alias)
     if at is not None:
         moment = at.replace(tzinfo=at.tzinfo or UTC)
         changes = [change for change in changes if change.at <= moment][-1:]
@@ -105,6 +110,17 @@ def history(
         console().print(_timeline(changes))
 
 
+def _must_be_known(connection: "Connection", model: str, alias: str) -> None:
+    from bintally.errors import UsageError, did_you_mean
+    from bintally.registry.aliases import CHALLENGER, CHAMPION
+    from bintally.registry.versions import no_model, versions
+
+    if not versions(connection, model):
+        raise no_model(connection, model)
+    if alias not in (CHAMPION, CHALLENGER):
+        raise UsageError(f"{model} has no alias {alias!r}.", hint=did_you_mean(alias, [CHAMPION, CHALLENGER]))
+
+
 def _aliases(connection: "Connection", version: "Version") -> list[str]:
     from bintally.registry.aliases import pointing_to
 
@@ -112,6 +128,7 @@ def _aliases(connection: "Connection", version: "Version") -> list[str]:
 
 
 def _listed(found: "list[tuple[Version, list[str], bool]]") -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -125,26 +142,29 @@ def _listed(found: "list[tuple[Version, list[str], bool]]") -> "Table":
             f"[{colour}]{version.state}[/]",
             _figure(version, "val", "accuracy"),
             f"{version.bundle_bytes / 1e6:.1f}" if is_kept else "[dim]removed[/]",
-            f"{_time(version.registered_at)} {version.registered_by}",
+            f"{_time(version.registered_at)} {escape(version.registered_by)}",
         )
     return table
 
 
 def _shown(version: "Version", aliases: list[str], *, is_kept: bool) -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
     card, recipe = version.card, version.lineage.get("recipe") or {}
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), title=version.name, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     rows = {
         "state": " ".join([version.state, *(f"[green]{alias}[/]" for alias in aliases)]),
-        "model": f"{card.name}, exported {card.created}, bintally {card.code_version}",
-        "recipe": str(recipe.get("name", "not known")),
-        "data": str(card.dataset.get("fingerprint", "not known"))[:20],
+        "model": escape(f"{card.name}, exported {card.created}, bintally {card.code_version}"),
+        "recipe": escape(str(recipe.get("name", "not known"))),
+        "data": escape(str(card.dataset.get("fingerprint", "not known"))[:20]),
         "right on val": _figure(version, "val", "accuracy"),
         "right on test": _figure(version, "test", "accuracy"),
         "bundle": f"{version.bundle_sha256} ({f'{version.bundle_bytes / 1e6:.1f} MB' if is_kept else 'removed'})",
-        "registered": f"{_time(version.registered_at)} by {version.registered_by}",
-        "licence": card.licence,
+        "registered": f"{_time(version.registered_at)} by {escape(version.registered_by)}",
+        "licence": escape(card.licence),
     }
     for name, text in rows.items():
         table.add_row(f"[dim]{name}[/]", text)
@@ -174,11 +194,16 @@ def _timeline(changes: "list[Change]") -> "Table":
         table.add_column(name, no_wrap=name != "why")
     until = datetime.now(UTC)
     for place, change in enumerate(reversed(changes)):
-        held = until - change.at
+        held = max(until - change.at, timedelta())  # moments never go back, though a clock may
         version = change.version or "nothing"
         marked = f"[green]● {version}[/]" if place == 0 else f"│ {version}"
         table.add_row(
-            _time(change.at), _lasted(held.total_seconds()), marked, change.kind, change.by, escape(change.reason)
+            _time(change.at),
+            _lasted(held.total_seconds()),
+            marked,
+            change.kind,
+            escape(change.by),
+            escape(change.reason),
         )
         until = change.at
     return table

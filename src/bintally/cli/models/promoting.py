@@ -117,14 +117,16 @@ def _show(promotion: "Promotion", gates: "GateOutcome | None") -> None:
             table.add_row(gate.gate, "[green]passed[/]" if gate.passed else "[red]failed[/]", escape(gate.reason))
         out.print(table)
     if promotion.promoted:
-        before = f", after {promotion.before.name}" if promotion.before is not None else ""
+        before = f", after {promotion.before.name}" if promotion.before and promotion.change_id else ""
         out.print(f"[green]{promotion.version.name} is the champion[/]{before}: {escape(promotion.why)}")
     else:
         out.print(f"[bold red]Not promoted:[/] {escape(promotion.why)}")
 
 
 def _show_rollback(told: "Rollback") -> None:
+    from rich.markup import escape
+
     out = console()
     out.print(f"[green]{told.version.name} is the champion again[/], after {told.before.name}.")
     for name, why in told.skipped.items():
-        out.print(f"  [dim]not {name}: {why}[/]", soft_wrap=True)
+        out.print(f"  [dim]not {name}: {escape(why)}[/]", soft_wrap=True)

@@ -27,7 +27,10 @@ def init(
     if json_output:
         emit_json(told)
     else:
-        console().print(f"Registry [bold]{told['place']}[/], database {told['database']}.", soft_wrap=True)
+        from rich.markup import escape
+
+        place_, database = escape(told["place"]), escape(told["database"])
+        console().print(f"Registry [bold]{place_}[/], database {database}.", soft_wrap=True)
 
 
 def register(
@@ -62,5 +65,7 @@ def register(
     out = console()
     was = "registered" if told.is_new else "was registered before"
     out.print(f"[bold]{told.version.name}[/] {was}: {told.version.state}.")
+    if told.version.state == "Retired":
+        out.print(f"To use it again: [cyan]bintally models approve {told.version.name}[/]")
     if run is None:
         out.print("[yellow]Without --run nobody knows what it learnt from: gates will not let it through.[/]")

@@ -165,10 +165,12 @@ def _of_ledger(place: str, site: str | None) -> dict[str, int]:
 
 
 def _words(running: "Running") -> str:
-    why = f" ({running.reason})" if running.reason else ""
+    from rich.markup import escape
+
+    who = running.by + (f" ({running.reason})" if running.reason else "")
     return (
         f"[bold]{running.challenger.name}[/] counts {running.percent:g}% of the photos in the shadow of "
-        f"[bold]{running.champion.name}[/] since {running.since:%Y-%m-%d %H:%M} UTC, started by {running.by}{why}."
+        f"[bold]{running.champion.name}[/] since {running.since:%Y-%m-%d %H:%M} UTC, started by {escape(who)}."
     )
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -28,6 +28,7 @@ TRIES: Final = 10
 
 _FIRST_PAUSE_S: Final = 2.0
 _LONGEST_PAUSE_S: Final = 300.0
+_LONGEST_GIVEN_S: Final = outbox.LONGEST_PAUSE.total_seconds()  # a stock system may say anything
 _DOUBLINGS: Final = 10
 
 
@@ -51,9 +52,11 @@ def reach(ledger: Ledger, to: ErpConnection, connector: Connector, clock: Callab
 class Books:
     """The ledger's side of a relay. What has ended is taken out of `left`, the postings by their keys."""
 
-    def __init__(self, ledger: Ledger, to: ErpConnection, lease: Lease, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, ledger: Ledger, to: ErpConnection, lease: Lease, clock: Callable[[], datetime], *, finds: bool = True
+    ) -> None:
         self.to = to
-        self._ledger, self._lease, self._clock = ledger, lease, clock
+        self._ledger, self._lease, self._clock, self._finds = ledger, lease, clock, finds
         self._done, self._why = Tally[str](), ""
 
     def done(self) -> dict[str, Any]:
@@ -70,7 +73,26 @@ class Books:
                     return []
                 self._done["made"] += filling.fill(connection, self.to, at=self._clock())
                 if not filling.is_behind(connection, self.to):
+                    if not self._finds:
+                        outbox.end_unknown(connection, self.to, at=self._clock())
                     return outbox.due(connection, self.to, at=self._clock(), limit=AT_ONCE)
+
+    def must_hold(self) -> None:
+        """Looks whether nobody has taken over.
+
+        Raises:
+            ConflictError: somebody has.
+        """
+        with self._write():
+            pass
+
+    def undone(self, left: dict[str, Due]) -> None:
+        """Cancels what was not carried out, and is to be taken back; so nothing has to be."""
+        with self._write() as connection:
+            taken_back = outbox.taken_back(connection, [each.id for each in left.values()])
+            outbox.end(connection, sorted(taken_back), "cancelled", outbox.UNDONE, self._clock())
+        for key in [key for key, each in left.items() if each.id in taken_back]:
+            del left[key]
 
     def moves(self, postings: Iterable[Due]) -> dict[str, Moves]:
         """What was picked and stowed in postings' bins, by the postings' keys."""
@@ -109,27 +131,34 @@ class Books:
                     reason=reason,
                     reference=told.reference if told else None,
                     body={"answer": dict(told.answer)} if told else {},
+                    is_known=self._finds or not outbox.was_unanswered(connection, left[key].id),
                 )
         for key in reasons:
             del left[key]
         self._done[state] += len(reasons)
 
-    def postpone(self, failed: Iterable[Due], error: ErpError, *, is_failure: bool) -> None:
-        """What will be tried again; `is_failure`: not the stock system was away, but these failed."""
+    def postpone(
+        self, failed: Iterable[Due], error: ErpError, *, is_failure: bool, answered: Collection[str] = ()
+    ) -> None:
+        """What will be tried again; `is_failure`: not the stock system was away, but these failed.
+
+        `answered`: keys of those that it says it has not carried out.
+        """
         failed, at = list(failed), self._clock()
         if not failed:
             return
         given = error.retry_after_s if isinstance(error, ErpUnavailableError) else None
         with self._write() as connection:
             for each in failed:
-                pause_s = _pause_s(each.failed) if given is None else given
+                pause_s = _pause_s(each.failed) if given is None else min(max(given, 0.0), _LONGEST_GIVEN_S)
                 outbox.postpone(
                     connection,
                     each,
                     reason=str(error),
-                    next_at=at + timedelta(seconds=max(pause_s, 0.0)),
+                    next_at=at + timedelta(seconds=pause_s),
                     at=at,
                     is_failure=is_failure,
+                    is_answered=each.posting.key in answered,
                     is_over=is_failure and each.made_at + PATIENCE < at and each.failed + 1 >= TRIES,
                 )
         self._done["failed"] += len(failed)

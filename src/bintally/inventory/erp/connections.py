@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, insert, select, update
 
+from bintally.config import Config
 from bintally.database import audit
 from bintally.errors import ConfigError, ConflictError, ErpError, ErpGoneError, UsageError, did_you_mean
 from bintally.inventory import schema
-from bintally.inventory.erp.kinds import kind_of
+from bintally.inventory.erp.kinds import ConnectorKind, kind_of
 from bintally.inventory.erp.protocol import Connector
 from bintally.inventory.ledger import Site, site_of
 from bintally.inventory.people import SYSTEM, Person
@@ -27,7 +28,8 @@ from bintally.inventory.values import name_of
 class ErpConnection(msgspec.Struct, frozen=True, kw_only=True):
     """A stock system that a site's corrections are told to, from those on that stood at `since`.
 
-    `reached_at`: when it last answered; `away_since`: since when it can't be reached, or does not let us in.
+    `since` None: when it was connected (`made_at`), by the audit log's order and nobody's clock. `reached_at`: when it
+    last answered; `away_since`: since when it can't be reached, or does not let us in.
     """
 
     id: int
@@ -35,7 +37,8 @@ class ErpConnection(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     settings: Mapping[str, Any]
-    since: datetime
+    since: datetime | None
+    made_at: datetime
     paused_at: datetime | None = None
     reached_at: datetime | None = None
     away_since: datetime | None = None
@@ -49,11 +52,13 @@ def connect(
     name: str,
     kind: str,
     settings: Mapping[str, Any],
-    since: datetime,
+    since: datetime | None,
     by: Person,
     at: datetime,
 ) -> ErpConnection:
-    """Adds a stock system, or changes the settings of one of the same kind; `since` counts only when it is added.
+    """Adds a stock system, or changes the settings of one of the same kind.
+
+    `since` counts only when it is added; None: from now on.
 
     Raises:
         UsageError: no such kind.
@@ -75,8 +80,9 @@ def connect(
         raise ConflictError(f"{name} is a {held.kind} connection already.", hint="Choose another name.")
     body, table = msgspec.json.encode(checked, order="sorted").decode(), schema.ErpConnection
     if held is None:
+        heard = audit.head(connection).number if since is None else 0
         values = {"site_id": site.id, "name": name, "kind": kind, "settings": body, "since": since, "made_at": at}
-        connection.execute(insert(table).values(**values))
+        connection.execute(insert(table).values(**values, heard=heard))
     else:
         connection.execute(update(table).where(table.id == held.id).values(settings=body))
     told = {"kind": kind, "settings": checked}
@@ -114,6 +120,7 @@ def connections(connection: Connection, site: Site | None = None) -> list[ErpCon
             kind=row.kind,
             settings=msgspec.json.decode(row.settings),
             since=row.since,
+            made_at=row.made_at,
             paused_at=row.paused_at,
             reached_at=row.reached_at,
             away_since=row.away_since,
@@ -172,7 +179,20 @@ def open_connector(to: ErpConnection) -> Connector:
         UsageError, ConfigError: no such kind, or its settings are wrong (a newer version's), or no secret is to be had.
     """
     kind = kind_of(to.kind)
-    return kind.open(kind.settings.of(to.settings, where=f"settings of {to.name}"), secret_of(to.name))
+    return connector_of(kind, kind.settings.of(to.settings, where=f"settings of {to.name}"), to.name)
+
+
+def connector_of(kind: ConnectorKind, settings: Config, name: str) -> Connector:
+    """A connector of a kind, with the secret of the connection `name`, which hints tell where to put.
+
+    Raises:
+        ConfigError: no secret is to be had, or it is none.
+    """
+    try:
+        return kind.open(settings, secret_of(name))
+    except ConfigError as error:
+        hint = error.hint.replace(secret_variable("NAME"), secret_variable(name))
+        raise ConfigError(error.message, hint=hint) from None
 
 
 def secret_of(name: str) -> str | None:
@@ -184,7 +204,8 @@ def secret_of(name: str) -> str | None:
     variable = secret_variable(name)
     file = os.environ.get(f"{variable}_FILE")
     if file is None:
-        return os.environ.get(variable)
+        secret = os.environ.get(variable)
+        return None if secret is None else secret.strip()
     try:
         return Path(file).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -59,9 +59,8 @@ def dead_letters(connection: Connection, to: ErpConnection | None = None) -> lis
         later.state == "waiting",
     )
     query = _postings().add_columns(behind.scalar_subquery().label("behind"))
-    query = query.where(posting.state.in_(("stale", "refused"))).order_by(posting.id)
-    if to is not None:
-        query = query.where(posting.connection_id == to.id)
+    asked = [each.id for each in connections(connection)] if to is None else [to.id]  # what the index begins with
+    query = query.where(posting.connection_id.in_(asked), posting.state.in_(("stale", "refused"))).order_by(posting.id)
     rows = connection.execute(query).all()
     since = _since(connection, [row.id for row in rows])
     return [

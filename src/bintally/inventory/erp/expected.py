@@ -39,6 +39,8 @@ class Fits(msgspec.Struct, frozen=True):
 
 def fits(posting: Posting, stock: Stock | None, moves: Moves, *, name: str) -> Fits:
     """Whether a correction fits what the stock system `name` says now of the bin; None: it knows no such bin."""
+    if stock is not None and stock.why_not is not None:
+        return Fits(state="refused", reason=stock.why_not)
     lines = rebased(posting, stock, moves)
     if lines is None:
         return Fits(state="stale", reason=f"{name} says otherwise by now ({held_words(posting, stock)})")
@@ -113,12 +115,14 @@ def _moved(connection: Connection, bin_id: int, when: ColumnElement[bool]) -> di
 
 
 def _rebased(posting: Posting, line: Line, held: int, since: int, earlier: int) -> Line | None:
-    """The line on the `held` items, where the stock system has heard of all that has moved, of some, or of nothing."""
+    """The line on the `held` items, where the stock system has heard of all that has moved, or of nothing since."""
     if posting.kind == "reverse":
         return Line(line.product, held, held + line.change)
-    if held in (line.before + earlier + since, line.before + since):
+    if held == line.before + earlier + since:
         return Line(line.product, held, line.after + since)
-    return Line(line.product, held, line.after) if held == line.before else None
+    if earlier or held != line.before:  # it would book what was picked before the count once more
+        return None
+    return Line(line.product, held, line.after)
 
 
 def _held(stock: Stock | None, product: str | None) -> int:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -56,23 +56,48 @@ def unheard(connection: Connection, to: ErpConnection) -> int:
     query = (
         select(func.count(adjustment.decision_id.distinct()))
         .join(place, place.id == adjustment.bin_id)
-        .where(adjustment.state == "approved", place.site_id == to.site_id, adjustment.settled_at >= to.since)
+        .where(adjustment.state == "approved", place.site_id == to.site_id, _counts(to))
     )
-    parts = _unheard_decisions(connection, to)
+    parts = _unheard_decisions(connection, to, 0)
     return sum(connection.execute(query.where(adjustment.decision_id.in_(some))).scalar_one() for some in parts)
 
 
-def unheard_bins(connection: Connection, to: ErpConnection) -> set[int]:
-    """Bins of which something was decided that the outbox has not heard of."""
-    review, decision = schema.Review, schema.Decision
-    query = select(review.bin_id).join(decision, decision.review_id == review.id)
-    parts = _unheard_decisions(connection, to)
-    return {bin_id for some in parts for bin_id in connection.execute(query.where(decision.id.in_(some))).scalars()}
+def oldest_unheard(connection: Connection, to: ErpConnection) -> datetime | None:
+    """Since when the oldest of them stands; None: there is none."""
+    adjustment, place = schema.Adjustment, schema.Bin
+    query = (
+        select(func.min(adjustment.settled_at))
+        .join(place, place.id == adjustment.bin_id)
+        .where(adjustment.state == "approved", place.site_id == to.site_id, _counts(to))
+    )
+    parts = _unheard_decisions(connection, to, 0)
+    found = (connection.execute(query.where(adjustment.decision_id.in_(some))).scalar_one() for some in parts)
+    return min((each for each in found if each is not None), default=None)
 
 
-def _unheard_decisions(connection: Connection, to: ErpConnection) -> list[list[int]]:
+def unheard_bins(connection: Connection, to: ErpConnection, *, after: int = 0) -> set[int]:
+    """Bins with something to be told that the outbox has not heard of, in the audit log after line `after`."""
+    adjustment, place, posting = schema.Adjustment, schema.Bin, schema.Posting
+    was_told = exists().where(posting.connection_id == to.id, posting.decision_id == adjustment.decision_id)
+    query = (
+        select(adjustment.bin_id)
+        .join(place, place.id == adjustment.bin_id)
+        .where(place.site_id == to.site_id)
+        .where(or_(and_(adjustment.state == "approved", _counts(to)), and_(adjustment.state == "undone", was_told)))
+    )
+    parts = _unheard_decisions(connection, to, after)
+    found = (connection.execute(query.where(adjustment.decision_id.in_(some))).scalars() for some in parts)
+    return {bin_id for some in found for bin_id in some}
+
+
+def _counts(to: ErpConnection) -> ColumnElement[bool]:
+    """Whether a correction stands since the moment that was asked for; else the log's order says which are told."""
+    return true() if to.since is None else schema.Adjustment.settled_at >= to.since
+
+
+def _unheard_decisions(connection: Connection, to: ErpConnection, after: int) -> list[list[int]]:
     """In parts, as long as a query takes."""
-    lines = _lines_after(connection, _heard(connection, to), None)
+    lines = _lines_after(connection, max(_heard(connection, to), after), None)
     numbers = sorted({number for line in lines for number in _decisions_of(line)})
     return [numbers[start : start + AT_ONCE] for start in range(0, len(numbers), AT_ONCE)]
 
@@ -103,7 +128,7 @@ def _tell_corrections(connection: Connection, to: ErpConnection, decisions: Sequ
     )
     query = (
         _decisions(decisions)
-        .where(adjustment.state == "approved", schema.Bin.site_id == to.site_id, adjustment.settled_at >= to.since)
+        .where(adjustment.state == "approved", schema.Bin.site_id == to.site_id, _counts(to))
         .where(~told)
     )
     return _add(connection, to, connection.execute(query).all(), "adjust", at)
@@ -162,7 +187,7 @@ def _add(connection: Connection, to: ErpConnection, rows: Sequence[Any], kind: K
 
 
 def _values(to: ErpConnection, row: Any, lines: tuple[Line, ...], kind: Kind, at: datetime) -> Mapping[str, Any]:
-    key, is_reverse = outbox.key_of(to.name, row.key, kind), kind == "reverse"
+    key, is_reverse = outbox.key_of(row.site, to.name, row.key, kind), kind == "reverse"
     body = Posting(
         key=key,
         kind=kind,

@@ -26,10 +26,14 @@ _OURS: Final = ("tryton", "odoo", "erpnext", "folder", "webhook")
 
 
 class ConnectorKind(msgspec.Struct, frozen=True):
-    """How connectors of a kind are made: from settings, checked by `settings`, and a secret (None: nobody gave one)."""
+    """How connectors of a kind are made: from settings, checked by `settings`, and a secret (None: nobody gave one).
+
+    `takes_secret` False: it never needs one.
+    """
 
     settings: type[Config]
     open: Callable[[Any, str | None], Connector]
+    takes_secret: bool = True
 
 
 def kinds() -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.orm import aliased
 
 from bintally.database import audit
@@ -102,22 +102,24 @@ def settle(
     reason: str = "",
     reference: str | None = None,
     body: Mapping[str, Any] | None = None,
+    is_known: bool = True,
 ) -> None:
     """Writes down how a posting ended: posted, stale or refused (those wait for a person); with the audit's line.
 
-    Stale or refused, it was not carried out. Where its decision was undone meanwhile, that is its end.
+    Stale or refused, it was not carried out, and where its decision was undone meanwhile, that is its end; `is_known`
+    False: an earlier try may have carried it out.
     """
     lines = _sent(connection, each, reference) if state == "posted" else each.posting.lines
     told = {"reason": reason, "lines": msgspec.to_builtins(lines)}
     note_steps(connection, [(each.id, state, dict(body or {}) | told)], at=at)
-    values = {"state": state, "reason": reason, "failed": 0}
+    values = {"state": state, "reason": reason, "failed": 0 if is_known else max(each.failed, 1)}
     if reference is not None:
         values["reference"] = reference
     posting = schema.Posting
     connection.execute(update(posting).where(posting.id == each.id).values(**values))
     if state not in OPEN:
         connection.execute(update(posting).where(posting.id == each.id).values(settled_at=at))
-    elif _is_taken_back(connection, each.id):
+    elif is_known and taken_back(connection, [each.id]):
         end(connection, [each.id], "cancelled", UNDONE, at)
     subject = f"bin:{each.posting.site}/{each.posting.bin}"
     told |= {"key": each.posting.key, "reference": reference}
@@ -132,11 +134,13 @@ def postpone(
     next_at: datetime,
     at: datetime,
     is_failure: bool = True,
+    is_answered: bool = False,
     is_over: bool = False,
 ) -> None:
     """Writes down that a try came to nothing, and when the next one is.
 
-    `is_failure`: it was this posting that failed, not the whole stock system; `is_over`: a person has to look, and
+    `is_failure`: it was this posting that failed, not the whole stock system; `is_answered`: the stock system says that
+    it has not carried it out; `is_over`: a person has to look, and
     nobody knows what became of it.
     """
     posting = schema.Posting
@@ -147,7 +151,9 @@ def postpone(
     if is_over:
         values["state"] = "refused"
     connection.execute(update(posting).where(posting.id == each.id).values(**values))
-    note_steps(connection, [(each.id, "failed", {"reason": reason, "next_at": next_at})], at=at)
+    note_steps(
+        connection, [(each.id, "failed", {"reason": reason, "next_at": next_at, "answered": is_answered})], at=at
+    )
 
 
 def prepared(connection: Connection, drafts: Mapping[int, tuple[str, Any]], *, at: datetime) -> None:
@@ -171,9 +177,7 @@ def end(connection: Connection, posting_ids: Sequence[int], state: str, reason: 
     if not posting_ids:
         return
     posting = schema.Posting
-    values = {"state": state, "reason": reason, "settled_at": at}
-    connection.execute(update(posting).where(posting.id.in_(posting_ids)).values(**values))
-    note_steps(connection, ((each, state, {"reason": reason}) for each in posting_ids), at=at)
+    _end(connection, posting_ids, state, reason, at)
     backs = select(posting.id).where(posting.reverses_id.in_(posting_ids), posting.state.in_(OPEN))
     idle = connection.execute(backs).scalars().all()
     end(connection, idle, "cancelled", "what it takes back was never posted", at)
@@ -182,8 +186,42 @@ def end(connection: Connection, posting_ids: Sequence[int], state: str, reason: 
 def is_unsent(state: str, tried: int, failed: int) -> bool:
     """Whether it is sure that the stock system has not carried a posting out, and will not."""
     never_begun = state == "waiting" and not tried
-    given_up = state == "refused" and failed > 0  # nobody knows
-    return never_begun or (state in ("stale", "refused") and not given_up)
+    return never_begun or (state in ("stale", "refused") and not failed)  # else nobody knows
+
+
+def was_unanswered(connection: Connection, posting_id: int) -> bool:
+    """Whether a try before this one may have been carried out: it was sent, and nobody knows what became of it."""
+    step = schema.PostingStep
+    query = select(step.step, step.body).where(step.posting_id == posting_id).order_by(step.id)
+    is_sent = False
+    for row in connection.execute(query):
+        if row.step == "begun" and is_sent:
+            return True
+        answered = row.step in ("stale", "refused") or (
+            row.step == "failed" and msgspec.json.decode(row.body).get("answered", False)
+        )
+        is_sent = row.step == "prepared" or (is_sent and not answered)
+    return False
+
+
+def end_unknown(connection: Connection, to: ErpConnection, *, at: datetime) -> None:
+    """Ends postings of which nobody knows, nor will know, whether they were carried out, and that are taken back.
+
+    What takes them back is sent: it says which one that is.
+    """
+    posting, back = schema.Posting, aliased(schema.Posting)
+    dead = and_(posting.connection_id == to.id, posting.state.in_(("stale", "refused")), posting.failed > 0)
+    query = select(posting.id).join(back, back.reverses_id == posting.id).where(dead, back.state.in_(OPEN))
+    ids = connection.execute(query).scalars().all()
+    reason = f"{UNDONE}; nobody knows whether it was carried out"
+    _end(connection, ids, "cancelled", reason, at)
+
+
+def taken_back(connection: Connection, posting_ids: Sequence[int]) -> set[int]:
+    """Those of some postings that another one takes back."""
+    posting = schema.Posting
+    query = select(posting.reverses_id).where(posting.reverses_id.in_(posting_ids))
+    return {each for each in connection.execute(query).scalars() if each is not None}
 
 
 def note_steps(connection: Connection, steps: Iterable[tuple[int, str, Mapping[str, Any]]], *, at: datetime) -> None:
@@ -196,9 +234,9 @@ def note_steps(connection: Connection, steps: Iterable[tuple[int, str, Mapping[s
         connection.execute(insert(schema.PostingStep), rows)
 
 
-def key_of(connection_name: str, decision_key: str, kind: Kind) -> str:
+def key_of(site: str, connection_name: str, decision_key: str, kind: Kind) -> str:
     """A posting's key: the same wherever and whenever it is made from the same decision, also after a restore."""
-    told = "\0".join((connection_name, decision_key, kind))
+    told = "\0".join((site, connection_name, decision_key, kind))
     return (_PREFIX + hashlib.sha256(told.encode()).hexdigest())[:KEY]
 
 
@@ -234,6 +272,8 @@ def _lines_in(body: str) -> tuple[Line, ...]:
     return msgspec.convert(msgspec.json.decode(body)["lines"], tuple[Line, ...])
 
 
-def _is_taken_back(connection: Connection, posting_id: int) -> bool:
+def _end(connection: Connection, posting_ids: Sequence[int], state: str, reason: str, at: datetime) -> None:
     posting = schema.Posting
-    return bool(connection.execute(select(exists().where(posting.reverses_id == posting_id))).scalar_one())
+    values = {"state": state, "reason": reason, "settled_at": at}
+    connection.execute(update(posting).where(posting.id.in_(posting_ids)).values(**values))
+    note_steps(connection, ((each, state, {"reason": reason}) for each in posting_ids), at=at)

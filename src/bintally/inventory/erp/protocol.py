@@ -34,15 +34,20 @@ class About(msgspec.Struct, frozen=True):
     version: str = ""
     database: str = ""
     reads: bool = True  # whether it tells what it holds
+    finds: bool = True  # whether `find` knows what was sent
 
 
 class Stock(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stock system says is in a bin: how many of each product (SKU); `version` changes whenever that does."""
+    """What the stock system says is in a bin: how many of each product (SKU); `version` changes whenever that does.
+
+    `why_not`: why that can't be told in whole items; `lines` are empty then.
+    """
 
     bin: str
     lines: Mapping[str, int]
     as_of: datetime
     version: str | None = None
+    why_not: str | None = None
 
     @property
     def quantity(self) -> int:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
+from bintally.database import audit
 from bintally.database.types import now
 from bintally.errors import DataError, UsageError
 from bintally.inventory import schema
@@ -47,7 +48,10 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class PullReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read. `waiting`: bins with corrections that the stock system does not know of, which were left alone."""
+    """What was read, bins that it tells of no more among it.
+
+    `waiting`: bins with corrections that the stock system does not know of, which were left alone.
+    """
 
     connection: str
     read: int  # bins
@@ -94,7 +98,7 @@ def pull(
             task.advance(len(some))
     return PullReport(
         connection=to.name,
-        read=len(stocks),
+        read=len(told),
         same=taking.same,
         changed=tuple(taking.changed),
         waiting=tuple(taking.waiting),
@@ -125,25 +129,30 @@ class _Taking:
         with ledger.read() as connection:
             self._site = site_told(connection, to)
             self._busy, self._last = busy_bins(connection, to), _last_posting(connection)
+            self._looked = audit.head(connection).number
 
     def emptied(self, stocks: Iterable[str], bins: Sequence[str] | None) -> list[Stock]:
-        """Empty bins: the stock system has told of them before, and does not any more."""
+        """Empty bins: the stock system has told of them before, and does not any more. Of others it has none."""
         record, place = schema.StockRecord, schema.Bin
-        pulled = select(record.bin_id).where(record.source == self._to.name).distinct()
-        query = select(place.code).where(place.site_id == self._site.id, place.id.in_(pulled)).order_by(place.code)
+        pulled = exists().where(record.bin_id == place.id, record.source == self._to.name)
+        query = select(place.code).where(place.site_id == self._site.id, pulled)
         with self._ledger.read() as connection:
             known = set(connection.execute(query).scalars())
-        gone = known.difference(stocks) if bins is None else known.intersection(bins).difference(stocks)
+        asked = known if bins is None else set(bins)
+        missing = sorted(asked.difference(known, stocks))
+        self.rejected += [NotTaken(code, f"{self._to.name} has no such bin.") for code in missing]
+        gone = asked.intersection(known).difference(stocks)
         return [Stock(bin=code, lines={}, as_of=self._clock()) for code in sorted(gone)]
 
     def take(self, stocks: Sequence[Stock]) -> None:
         """New versions of some bins' records."""
         with self._ledger.write() as connection:
             known = newest(connection, self._site.id, [stock.bin for stock in stocks])
-            busy = self._busy | busy_bins(connection, self._to, since=self._last)
+            self._busy |= busy_bins(connection, self._to, since=self._last, after=self._looked)
+            self._looked = audit.head(connection).number
             for stock in stocks:
                 held = known.get(stock.bin)
-                if held is not None and held.bin_id in busy:
+                if held is not None and held.bin_id in self._busy:
                     self.waiting.append(stock.bin)
                 elif held is not None and held.says(stock):
                     self.same += 1
@@ -159,7 +168,7 @@ class _Taking:
                 if self._dry_run:
                     tried.rollback()
         except DataError as error:
-            self.rejected.append(NotTaken(stock.bin, str(error)))
+            self.rejected.append(NotTaken(stock.bin, error.message))
         else:
             self.changed.append(Changed(stock.bin, None if held is None else held.quantity, stock.quantity))
 
@@ -175,7 +184,7 @@ class Newest(msgspec.Struct, frozen=True):
 
     def says(self, stock: Stock) -> bool:
         """Whether that is what the stock system says."""
-        return self.quantity == stock.quantity and self.lines == _there(stock)
+        return stock.why_not is None and self.quantity == stock.quantity and self.lines == _there(stock)
 
 
 def take_stock(
@@ -196,6 +205,8 @@ def take_stock(
     Raises:
         DataError: an unknown bin or product, or a quantity that can't be.
     """
+    if stock.why_not is not None:
+        raise DataError(stock.why_not)
     effective_at = min(stock.as_of.astimezone(UTC), at)
     if held is not None and held.effective_at is not None:
         effective_at = max(effective_at, held.effective_at)
@@ -238,10 +249,11 @@ def newest(connection: Connection, site_id: int, codes: Sequence[str]) -> dict[s
     }
 
 
-def busy_bins(connection: Connection, to: ErpConnection, *, since: int | None = None) -> set[int]:
+def busy_bins(connection: Connection, to: ErpConnection, *, since: int | None = None, after: int = 0) -> set[int]:
     """Bins of which the ledger knows more than the stock system.
 
-    Something waits for a second person there, or in the outbox; or came into it after posting `since`.
+    Something waits for a second person there, or in the outbox; or came into it after posting `since`; or is to come,
+    says the audit log after line `after`.
     """
     posting, review = schema.Posting, schema.Review
     queries: list[Any] = [
@@ -251,7 +263,7 @@ def busy_bins(connection: Connection, to: ErpConnection, *, since: int | None = 
     if since is not None:
         queries.append(select(posting.bin_id).where(posting.connection_id == to.id, posting.id > since))
     waiting = {bin_id for query in queries for bin_id in connection.execute(query).scalars()}
-    return waiting | filling.unheard_bins(connection, to)
+    return waiting | filling.unheard_bins(connection, to, after=after)
 
 
 def _last_posting(connection: Connection) -> int:

@@ -2,37 +2,17 @@
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
-from bintally.errors import ErpRefusedError
 from bintally.inventory.erp.protocol import Line, Stock
 
 
-def in_items(product: str, code: str, held: Iterable[tuple[str, float]]) -> dict[str, int]:
-    """Items of a bin by SKU, as the stock system `product` tells them: (SKU, quantity), each SKU once.
-
-    Raises:
-        ErpRefusedError: there is half an item, or one SKU is two products'.
-    """
+def stock_of(product: str, code: str, held: Iterable[tuple[str, float]], *, as_of: datetime) -> Stock:
+    """A bin as the stock system `product` tells it: (SKU, quantity), each SKU once."""
     rows = [(sku, quantity) for sku, quantity in held if quantity]
-    for sku, quantity in rows:
-        if not float(quantity).is_integer():
-            raise ErpRefusedError(
-                f"{product} has {quantity:g} of {sku} in {code}, which is no number of items.",
-                hint="Correct it there, or keep such products in other places.",
-            )
-    if twice := [sku for sku, times in Tally(sku for sku, _ in rows).items() if times > 1]:
-        raise ErpRefusedError(f"Two products in {code} are called {twice[0]}.", hint="Give them codes of their own.")
-    return {sku: int(quantity) for sku, quantity in rows}
-
-
-def stock_of(product: str, code: str, held: Iterable[tuple[str, float]]) -> Stock:
-    """A bin as it is told now.
-
-    Raises:
-        ErpRefusedError: as `in_items`.
-    """
-    return Stock(bin=code, lines=in_items(product, code, held), as_of=datetime.now(UTC))
+    why_not = _why_not(product, code, rows)
+    lines = {} if why_not else {sku: int(quantity) for sku, quantity in rows}
+    return Stock(bin=code, lines=lines, as_of=as_of, why_not=why_not)
 
 
 def moved(lines: Sequence[Line], held: dict[str, float]) -> str | None:
@@ -42,3 +22,12 @@ def moved(lines: Sequence[Line], held: dict[str, float]) -> str | None:
         if there != line.before:
             return f"its stock moved: {there:g} of {line.product} there, {line.before} expected"
     return None
+
+
+def _why_not(product: str, code: str, rows: Sequence[tuple[str, float]]) -> str | None:
+    """Why a bin can't be told in whole items; None: it can."""
+    for sku, quantity in rows:
+        if not float(quantity).is_integer():
+            return f"{product} has {quantity:g} of {sku} in {code}, which is no number of items."
+    twice = next((sku for sku, times in Tally(sku for sku, _ in rows).items() if times > 1), None)
+    return None if twice is None else f"Two products in {code} are called {twice}: give them codes of their own."

@@ -1,4 +1,4 @@
-"""`rehearse`: what `post` would send, and what would become of it; nothing is written or sent."""
+"""`rehearse`: what `post` would send, and what would become of it; no correction is written down or sent."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -8,7 +8,7 @@ import msgspec
 from bintally.database.types import now
 from bintally.inventory.erp import filling, outbox
 from bintally.inventory.erp.books import AT_ONCE
-from bintally.inventory.erp.connections import ErpConnection
+from bintally.inventory.erp.connections import ErpConnection, connection_of
 from bintally.inventory.erp.expected import fits, moves_of
 from bintally.inventory.erp.guarded import Guarded
 from bintally.inventory.erp.outbox import Due
@@ -17,7 +17,10 @@ from bintally.inventory.ledger import Ledger
 
 
 class Rehearsed(msgspec.Struct, frozen=True):
-    """A posting that is due, and what would become of it: "posted", "stale", "refused", or "found": it was before."""
+    """A posting that is due, and what would become of it: "posted", "stale", "refused", or "found": it was before.
+
+    "waiting": the connection is paused.
+    """
 
     key: str
     kind: str
@@ -30,18 +33,23 @@ class Rehearsed(msgspec.Struct, frozen=True):
 def rehearse(
     ledger: Ledger, to: ErpConnection, connector: Connector, *, clock: Callable[[], datetime] = now
 ) -> list[Rehearsed]:
-    """The next posting of each bin, as it would be sent now.
+    """The next posting of each bin, as it would be sent now; of a connection that is paused, nobody is asked.
 
     Raises:
         ErpError: the stock system can't be reached, or does not let us in.
     """
+    waiting = _due(ledger, to, clock())
+    with ledger.read() as connection:
+        to = connection_of(connection, to.name)
+    if to.paused_at is not None:
+        told = [each.posting for each in waiting]
+        return [Rehearsed(each.key, each.kind, each.bin, each.lines, "waiting", "paused") for each in told]
     guarded = Guarded(connector)
     reads = guarded.about().reads
-    waiting = _due(ledger, to, clock())
-    told: list[Rehearsed] = []
+    rehearsed: list[Rehearsed] = []
     for start in range(0, len(waiting), AT_ONCE):
-        told += _some(ledger, to, guarded, waiting[start : start + AT_ONCE], reads=reads)
-    return told
+        rehearsed += _some(ledger, to, guarded, waiting[start : start + AT_ONCE], reads=reads)
+    return rehearsed
 
 
 def _due(ledger: Ledger, to: ErpConnection, at: datetime) -> list[Due]:

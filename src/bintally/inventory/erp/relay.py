@@ -25,14 +25,14 @@ from typing import Final
 import msgspec
 
 from bintally.database.types import now
-from bintally.errors import ErpError, ErpRefusedError
+from bintally.errors import ErpAccessError, ErpError, ErpRefusedError
 from bintally.inventory.erp import connections
 from bintally.inventory.erp.books import Books, reach
 from bintally.inventory.erp.connections import ErpConnection
 from bintally.inventory.erp.expected import Fits, fits
 from bintally.inventory.erp.guarded import Guarded
 from bintally.inventory.erp.outbox import Due
-from bintally.inventory.erp.protocol import Answer, Connector, Draft, Line, Posting
+from bintally.inventory.erp.protocol import About, Answer, Connector, Draft, Line, Posting
 from bintally.inventory.ledger import Ledger
 from bintally.inventory.people import SYSTEM
 from bintally.progress import SILENT, Progress
@@ -44,7 +44,10 @@ _MOVED: Final = 3  # times stock may move between the reading and the carrying o
 
 
 class PostReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did. `failed`: tries that came to nothing and will be made again; `why`: the last one's reason."""
+    """What a run did. `failed`: tries that came to nothing and will be made again; `why`: the last one's reason.
+
+    `paused`: nothing was sent, since somebody has stopped the connection, or the stock system wants no more.
+    """
 
     connection: str
     made: int  # new postings
@@ -53,6 +56,7 @@ class PostReport(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     failed: int
     why: str = ""
+    paused: bool = False
 
 
 def post(
@@ -77,13 +81,14 @@ def post(
     guarded = Guarded(connector)
     with ledger.read() as connection:
         if connections.connection_of(connection, to.name).paused_at is not None:
-            return PostReport(connection=to.name, made=0, posted=0, stale=0, refused=0, failed=0)
-    reads = reach(ledger, to, guarded, clock).reads
+            return PostReport(connection=to.name, made=0, posted=0, stale=0, refused=0, failed=0, paused=True)
+    about = reach(ledger, to, guarded, clock)
+    busy = f"Another `bintally erp post` is at work on {to.name}."
     with (
-        leases.held(ledger, f"erp:{to.name}", by=SYSTEM, seconds=lease_s) as lease,
+        leases.held(ledger, f"erp:{to.name}", by=SYSTEM, seconds=lease_s, busy=busy) as lease,
         progress.task("post", total=None, unit="postings") as task,
     ):
-        relay = _Relay(Books(ledger, to, lease, clock), guarded, reads=reads)
+        relay = _Relay(Books(ledger, to, lease, clock, finds=about.finds), guarded, about)
         while not is_over() and not relay.is_over and (begun := relay.books.begin()):
             for batch in _batches(begun):
                 if is_over() or relay.is_over:
@@ -102,15 +107,16 @@ def _batches(begun: Sequence[Due]) -> Iterable[Sequence[Due]]:
 class _Relay:
     """What works on one connection. Each step is written down before the next begins."""
 
-    def __init__(self, books: Books, connector: Connector, *, reads: bool) -> None:
+    def __init__(self, books: Books, connector: Connector, about: About) -> None:
         self.books, self.is_over = books, False
-        self._connector, self._reads, self._failed_in_a_row = connector, reads, 0
+        self._connector, self._about, self._failed_in_a_row = connector, about, 0
 
     def work(self, batch: Sequence[Due]) -> None:
         """Brings each of `batch` to an end, or postpones it."""
         left = {each.posting.key: each for each in batch}
         try:
             self._end_found(left)
+            self._end_undone(left)
             drafts = self._prepare(left, self._fitting(left))
             self._commit(left, drafts)
         except ErpError as error:
@@ -124,9 +130,16 @@ class _Relay:
         self.books.posted(left, [draft for draft in found.values() if draft.fate == "done"])
         self._throw_away(left, [draft for draft in found.values() if draft.fate == "draft"])
 
+    def _end_undone(self, left: dict[str, Due]) -> None:
+        """Ends what was undone meanwhile: what was looked for and not found was not carried out, and will not be."""
+        if self._about.finds:
+            self.books.undone(left)
+
     def _fitting(self, left: dict[str, Due]) -> list[Posting]:
         """What fits the stock that is there now, as it is to be posted."""
-        if not (self._reads and left):
+        for_nothing = [key for key, each in left.items() if not each.posting.lines]
+        self.books.settle(left, "posted", dict.fromkeys(for_nothing, "what it takes back has changed nothing"))
+        if not (self._about.reads and left):
             return [each.posting for each in left.values()]
         stocks = {
             stock.bin: stock for stock in self._connector.read(sorted({each.posting.bin for each in left.values()}))
@@ -137,7 +150,7 @@ class _Relay:
             for key, each in left.items()
         }
         for key, fit in found.items():
-            if fit.lines:  # as it stands now
+            if fit.lines or fit.state == "posted":  # as it stands now
                 posting = msgspec.structs.replace(left[key].posting, lines=fit.lines)
                 left[key] = msgspec.structs.replace(left[key], posting=posting)
         for state in ("posted", "stale", "refused"):
@@ -147,6 +160,7 @@ class _Relay:
     def _prepare(self, left: dict[str, Due], postings: Sequence[Posting]) -> list[Draft]:
         if not postings:
             return []
+        self.books.must_hold()  # whoever has taken over has drafts of the same keys
         told = self._connector.prepare(postings)
         drafts = {key: draft for key, draft in told.items() if draft.fate != "refused"}
         lines: dict[str, tuple[Line, ...]] = {each.key: each.lines for each in postings}
@@ -161,13 +175,24 @@ class _Relay:
             return
         answers = self._connector.commit(drafts)
         self.books.posted(left, [answer for answer in answers.values() if answer.outcome == "done"])
-        self._throw_away(left, [draft for draft in drafts if draft.key in left and draft.key in answers])
+        answered = [draft for draft in drafts if draft.key in left and draft.key in answers]
+        gone = self._gone(answered)
+        self._throw_away(left, answered)
         ended = {key: answer for key, answer in answers.items() if key in left}
         for state in ("refused", "stale"):
-            of_state = {key: answer for key, answer in ended.items() if _ends(answer, left[key]) == state}
+            of_state = {
+                key: answer for key, answer in ended.items() if _ends(answer, left[key], is_gone=key in gone) == state
+            }
             self.books.settle(left, state, {key: answer.reason for key, answer in of_state.items()}, of_state)
             ended = {key: answer for key, answer in ended.items() if key in left}
-        self.books.postpone(left.values(), _why(ended), is_failure=True)
+        self.books.postpone(left.values(), _why(ended), is_failure=True, answered=ended.keys())
+
+    def _gone(self, drafts: Sequence[Draft]) -> set[str]:
+        """Keys of drafts that somebody else has thrown away."""
+        if not (self._about.finds and drafts):
+            return set()
+        found = self._connector.find([draft.key for draft in drafts])
+        return {draft.key for draft in drafts if draft.key not in found}
 
     def _throw_away(self, left: dict[str, Due], drafts: Sequence[Draft]) -> None:
         """Throws drafts away; one that was carried out nevertheless has ended.
@@ -178,6 +203,7 @@ class _Relay:
         for _ in range(_THROWN_AWAY):  # of one key there may be several
             if not drafts:
                 return
+            self.books.must_hold()  # else they are those of the one that has taken over
             self._connector.cancel(drafts)
             found = self._connector.find([draft.key for draft in drafts])
             self.books.posted(left, [draft for draft in found.values() if draft.fate == "done"])
@@ -199,7 +225,8 @@ class _Relay:
             self.books.away(away)
             return
         self.is_over = self._failed_in_a_row >= _FAILED_IN_A_ROW
-        if isinstance(error, ErpRefusedError) and len(left) == 1 and self._is_not_done(left):
+        is_refusal = isinstance(error, ErpRefusedError) and not isinstance(error, ErpAccessError)
+        if is_refusal and len(left) == 1 and self._is_not_done(left):
             self.books.settle(left, "refused", dict.fromkeys(list(left), str(error)))
         self.books.postpone(left.values(), error, is_failure=True)
 
@@ -212,9 +239,9 @@ class _Relay:
         return bool(left)
 
 
-def _ends(answer: Answer, each: Due) -> str | None:
+def _ends(answer: Answer, each: Due, *, is_gone: bool) -> str | None:
     """The state that an answer ends a posting with; None: it is tried again, on the stock that is there by then."""
-    if answer.outcome == "stale" and each.failed < _MOVED:
+    if (is_gone or answer.outcome == "stale") and each.failed < _MOVED:
         return None
     return answer.outcome
 

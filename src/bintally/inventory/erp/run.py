@@ -49,14 +49,14 @@ def connect_erp(
         ErpError: it can't be reached, or does not let us in.
     """
     at = now()
-    values: dict[str, Any] = {"name": name, "kind": kind, "settings": settings, "since": since or at, "at": at}
+    values: dict[str, Any] = {"name": name, "kind": kind, "settings": settings, "since": since, "at": at}
     about = None
     if check:
         with ledger.read() as connection:  # before anybody is reached
             person_of(connection, by).need("admin", site_id=site_of(connection, site).id)
         known = kind_of(kind)
         checked = known.settings.of(settings, where=f"settings of {name}")
-        with closing(known.open(checked, connections.secret_of(name))) as connector:
+        with closing(connections.connector_of(known, checked, name)) as connector:
             about = Guarded(connector).about()
     with ledger.write() as connection:
         made = connections.connect(connection, site_of(connection, site), by=person_of(connection, by), **values)

@@ -15,15 +15,17 @@ from bintally.inventory.erp.outbox import OPEN
 from bintally.inventory.erp.protocol import Posting
 from bintally.registry import leases
 
-AWAY: Final = timedelta(hours=1)
-"""A stock system that has been away for so long needs somebody to look."""
+LONG: Final = timedelta(hours=1)
+"""A stock system that has been away, or a correction that has waited, for so long needs somebody to look."""
+
+_DIGITS: Final = 19  # of the largest number that databases have
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A connection, and what the outbox has for it.
 
-    `unheard`: decisions that nothing has been made of yet; `counts`: postings by state; `oldest`: when the oldest that
-    is not over was made; `is_posting`: somebody is at it just now.
+    `unheard`: decisions that nothing has been made of yet; `counts`: postings by state; `oldest`: since when the
+    oldest of both waits that is not over; `is_posting`: somebody is at it just now.
     """
 
     connection: ErpConnection
@@ -46,10 +48,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return self.counts.get("stale", 0) + self.counts.get("refused", 0)
 
     @property
+    def is_late(self) -> bool:
+        """Whether something has waited for long: paused, or nobody posts."""
+        return self.oldest is not None and self.at - self.oldest >= LONG
+
+    @property
     def needs_person(self) -> bool:
         """Whether somebody has to do something."""
         away = self.connection.away_since
-        return bool(self.dead) or (away is not None and self.at - away >= AWAY)
+        return bool(self.dead) or self.is_late or (away is not None and self.at - away >= LONG)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -105,7 +112,8 @@ def show(connection: Connection, called: str) -> PostingShown:
         UsageError: there is none.
     """
     posting, step, erp = schema.Posting, schema.PostingStep, schema.ErpConnection
-    by = or_(posting.key == called, posting.id == (int(called) if called.isdecimal() else None))
+    number = int(called) if called.isdecimal() and len(called) < _DIGITS else None
+    by = or_(posting.key == called, posting.id == number)
     query = select(posting.__table__, erp.name.label("connection")).join(erp, erp.id == posting.connection_id).where(by)
     row = connection.execute(query).first()
     if row is None:
@@ -130,14 +138,15 @@ def _status(connection: Connection, to: ErpConnection, at: datetime) -> Status:
     posting = schema.Posting
     mine = posting.connection_id == to.id
     counts = select(posting.state, func.count().label("many")).where(mine).group_by(posting.state)
-    oldest = select(posting.made_at).where(mine, posting.state.in_(OPEN))
+    made = select(func.min(posting.made_at)).where(mine, posting.state.in_(OPEN))
+    oldest = (connection.execute(made).scalar_one(), filling.oldest_unheard(connection, to))
     last = select(posting.settled_at).where(mine, posting.state == "posted").where(posting.settled_at.is_not(None))
     return Status(
         connection=to,
         site=connection.execute(select(schema.Site.code).where(schema.Site.id == to.site_id)).scalar_one(),
         unheard=filling.unheard(connection, to),
         counts={row.state: row.many for row in connection.execute(counts)},
-        oldest=connection.execute(oldest.order_by(posting.id).limit(1)).scalar_one_or_none(),
+        oldest=min((each for each in oldest if each is not None), default=None),
         last_posted=connection.execute(last.order_by(posting.settled_at.desc()).limit(1)).scalar_one_or_none(),
         is_posting=leases.is_held(connection, f"erp:{to.name}"),
         at=at,

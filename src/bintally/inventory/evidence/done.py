@@ -19,7 +19,7 @@ from bintally.inventory.evidence.facts import (
     Told,
 )
 from bintally.inventory.evidence.reading import fact, money, named, parsed
-from bintally.inventory.evidence.secrets import which_system
+from bintally.inventory.evidence.secrets import which_system, without_secrets
 
 
 def adjustments_of(connection: Connection, decision_id: int) -> tuple[Adjustment, ...]:
@@ -103,8 +103,10 @@ def postings_of(connection: Connection, bin_id: int, decision_id: int) -> tuple[
             Posting,
             row,
             to=Told(id=row.connection_id, name=row.name, kind=row.erp_kind, system=which_system(parsed(row.settings))),
+            reason=without_secrets(row.reason),
+            reference=without_secrets(row.reference),
             reverses=row.reverses_id,
-            posting=parsed(row.body),
+            posting=without_secrets(parsed(row.body)),
             steps=_steps(connection, row.id),
         )
         for row in connection.execute(query).all()
@@ -129,7 +131,8 @@ def subject_of(connection: Connection, decision_id: int) -> Any:
 
 def _decision(row: Any) -> Decision:
     who = Named(row.person_id, row.person)
-    return fact(Decision, row, by=who, lines=parsed(row.lines), undoes=row.undoes_id)
+    note = without_secrets(row.note)
+    return fact(Decision, row, by=who, lines=parsed(row.lines), note=note, undoes=row.undoes_id)
 
 
 def _lines(connection: Connection, record_id: int) -> tuple[RecordLine, ...]:
@@ -142,4 +145,4 @@ def _lines(connection: Connection, record_id: int) -> tuple[RecordLine, ...]:
 def _steps(connection: Connection, posting_id: int) -> tuple[Step, ...]:
     step = schema.PostingStep
     rows = connection.execute(select(step.__table__).where(step.posting_id == posting_id).order_by(step.id))
-    return tuple(fact(Step, row, body=parsed(row.body)) for row in rows)
+    return tuple(fact(Step, row, body=without_secrets(parsed(row.body))) for row in rows)

@@ -1,6 +1,7 @@
 """What must not leave: passwords, keys and tokens, wherever they may have slipped in.
 
-The ledger keeps no secrets. But stock systems answer as they like, and an address may have a password in it.
+The ledger keeps no secrets. But stock systems answer as they like, people note what they like, and an address may have
+a password in it.
 """
 
 import re
@@ -15,9 +16,17 @@ _NAMES: Final = (
 )  # fmt: skip
 _IN_TEXT: Final = (
     (re.compile(r"(?<=://)[^/\s@]+@"), f"{WITHHELD}@"),  # user:password@host
-    (re.compile(r"\b(bearer|basic)\s+(?=\S*\d)[A-Za-z0-9._~+/=-]{12,}", re.IGNORECASE), rf"\1 {WITHHELD}"),
+    (re.compile(r"\b(bearer)\s+(?=\S*\d)[A-Za-z0-9._~+/=-]{12,}", re.IGNORECASE), rf"\1 {WITHHELD}"),
+    (re.compile(r"\b(basic)\s+(?=\S*\d)[A-Za-z0-9+/]{12,}=*(?![\w.~-])", re.IGNORECASE), rf"\1 {WITHHELD}"),
     (
-        re.compile(r"\b([\w-]*(?:password|passwd|secret|token|api_?key|signature)=)[^&\s\"']+", re.IGNORECASE),
+        re.compile(
+            r"""
+            \b([\w-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|signature)  # also as JSON: "password": ..
+            (?:\\*["'])? \s* [=:] \s*)
+            (?: (?P<quote>\\*["']) (?: (?!(?P=quote)) (?:\\.|.) )* (?P=quote)?  | [^&\s]+ )
+            """,
+            re.IGNORECASE | re.VERBOSE | re.DOTALL,
+        ),
         rf"\1{WITHHELD}",
     ),
 )
@@ -25,7 +34,7 @@ _SYSTEM: Final = ("url", "database", "company", "warehouse", "location")
 
 
 def without_secrets(value: Any) -> Any:
-    """Plain values without what is called like a secret, or looks like one."""
+    """Plain values without what is called like a secret, or looks like one. Numbers stay: SKUs are names, too."""
     if isinstance(value, str):
         for pattern, instead in _IN_TEXT:
             value = pattern.sub(instead, value)
@@ -44,5 +53,5 @@ def which_system(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def _kept(name: object, value: Any) -> Any:
     plain = re.sub("[^a-z]", "", str(name).lower())
-    is_secret = any(word in plain for word in _NAMES) and not isinstance(value, bool | None)
+    is_secret = any(word in plain for word in _NAMES) and isinstance(value, str | Mapping | list | tuple)
     return WITHHELD if is_secret else without_secrets(value)

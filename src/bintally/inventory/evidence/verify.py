@@ -61,7 +61,7 @@ def verify_evidence(
     """Looks whether a bundle, a folder or a zip, is as it was exported.
 
     `trust`: files of public keys, of which one must have signed. `expect`: the digest that the export told. `ledger`:
-    its audit log must hold the bundle's lines, and be whole.
+    its audit log must hold the bundle's lines, tell of its export, and be whole.
 
     Raises:
         UsageError: there is no such bundle; `expect` is no digest, or one of `trusted` no public key.
@@ -137,6 +137,8 @@ def _held_against(connection: Connection, read: Read, head: audit.Head, sha256: 
         problems += [f"Line {number} of the audit log is another one in {name}." for number in wrong]
     told = audit.entries(connection, subject=subject_of(sha256))
     exported = next((each for each in told if each.action == chain.EXPORT), None)
+    if exported is None:
+        problems.append(f"The audit log of {name} tells of no export of this bundle.")
     return _Log(tuple(problems), exported, name)
 
 

@@ -12,7 +12,6 @@ from bintally.inventory.evidence import chain, layout, page, seen
 from bintally.inventory.evidence.facts import Correction
 from bintally.inventory.evidence.gather import Known, gather
 from bintally.inventory.evidence.photos import PhotoStore
-from bintally.inventory.evidence.secrets import without_secrets
 from bintally.inventory.ledger import Site
 from bintally.signatures.digest import digest_over
 from bintally.signatures.statement import statement_of
@@ -34,7 +33,6 @@ class Writer:
         gathered = gather(self._connection, decision_id, self._known)
         pairs = [self.photos.put(each, gathered.places.get(each.id)) for each in gathered.correction.photos]
         told = msgspec.structs.replace(gathered.correction, photos=tuple(photo for photo, _ in pairs))
-        told = msgspec.convert(without_secrets(msgspec.to_builtins(told)), Correction)
         shown = layout.INDEX if self._single else layout.correction_page(decision_id)
         self._listed.append(listed(told, shown))
         self._put(layout.correction_file(decision_id), layout.plain_json(told))

@@ -53,7 +53,8 @@ def plan_counts(
     same plan.
 
     Raises:
-        UsageError: no such ledger or site, a file that can't be read, or one of another kind.
+        UsageError: no such ledger or site, a file that can't be read, or one of another kind, or a bin whose code is a
+            formula in a .csv.
         ConfigError: a setting or number out of range.
         DataError: a layout or earlier plan that is none.
         StorageError: the ledger can't be read, or the file not written.

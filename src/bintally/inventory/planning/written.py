@@ -8,6 +8,8 @@ import msgspec
 import polars as pl
 
 from bintally.artifacts import write_bytes
+from bintally.errors import UsageError
+from bintally.inventory.formulas import as_words, is_formula
 from bintally.inventory.planning.report import Planned
 
 SUFFIXES: Final = (".csv", ".parquet")
@@ -31,12 +33,24 @@ _COLUMNS: Final[dict[str, Any]] = {
 
 
 def write_plan(bins: tuple[Planned, ...], day: str, target: Path) -> None:
-    """A row a look, atomically; reasons in one cell, separated by semicolons."""
+    """A row a look, atomically; reasons in one cell, separated by semicolons.
+
+    Raises:
+        UsageError: a spreadsheet would take a code for a formula, and `target` is a .csv.
+    """
+    is_csv = target.suffix.lower() != ".parquet"
+    codes = [code for each in bins for code in (each.bin, each.aisle) if code is not None]
+    formula = next(filter(is_formula, codes), None) if is_csv else None
+    if formula is not None:
+        raise UsageError(
+            f"A spreadsheet would take {formula!r} for a formula.",
+            hint="Write the plan as .parquet, or look at --json.",
+        )
     rows = [msgspec.structs.asdict(each) | {"day": day, "reasons": "; ".join(each.reasons)} for each in bins]
     table = pl.DataFrame(rows, schema=_COLUMNS)
     buffer = io.BytesIO()
-    if target.suffix.lower() == ".parquet":
-        table.write_parquet(buffer)
+    if is_csv:
+        table.with_columns(pl.col("why", "reasons").map_elements(as_words, return_dtype=pl.String)).write_csv(buffer)
     else:
-        table.write_csv(buffer)
+        table.write_parquet(buffer)
     write_bytes(target, buffer.getvalue())

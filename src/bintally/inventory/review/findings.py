@@ -11,7 +11,7 @@ from bintally.errors import ConflictError, UsageError
 from bintally.inventory.intake import Version, lines_of, record_as_of
 from bintally.inventory.known import products_of
 from bintally.inventory.review import effects
-from bintally.inventory.review.case import Case, settings_of
+from bintally.inventory.review.case import DISAGREED, Case, settings_of
 from bintally.inventory.review.shown import blind_counts
 from bintally.inventory.review.tolerance import tolerance_of
 from bintally.inventory.values import MOST
@@ -124,7 +124,11 @@ def base_of(connection: Connection, case: Case, moment: datetime, *, elsewhere: 
     """
     base = record_as_of(connection, case.bin_id, moment)
     if base is None or not (elsewhere or effects.same_stock(connection, case.record_id, base)):
-        raise ConflictError(
-            f"The record of bin {case.bin} has changed since it was judged.", hint="Reconcile again: it is judged anew."
+        is_count = case.blind or case.reason == DISAGREED  # reconciling leaves those as they are
+        hint = (
+            "Count it at the bin: `b COUNT`, or --counted-at TIME."
+            if is_count
+            else "Reconcile again: it is judged anew."
         )
+        raise ConflictError(f"The record of bin {case.bin} has changed since it was judged.", hint=hint)
     return base

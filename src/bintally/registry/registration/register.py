@@ -73,12 +73,13 @@ def register(
         learnt = keep_learnt(registry, checked.card, run=run, files=files, data=data)
         size, place = size_of(copied.folder), copied.keep()
     lineage = _lineage(checked.card, files) | {"learnt": to_plain(learnt)}
+    card = msgspec.convert(without_logins(msgspec.to_builtins(checked.card)), Card)
     with registry.write() as connection:
         no_changes(connection)
         if not place.is_dir():
             raise StorageError(f"{place} was removed just now.", hint="Register it again.")
         version, is_new = add_version(
-            connection, model=model, bundle_sha256=place.name, bundle_bytes=size, card=checked.card,
+            connection, model=model, bundle_sha256=place.name, bundle_bytes=size, card=card,
             lineage=lineage, run_id=run_id, by=by, reason=reason,
         )  # fmt: skip
     keep_card(registry, version, report=report)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from bintally.errors import CheckpointError
+from bintally.registry.addresses import without_login
 
 REPORT: Final = "run.json"
 RECIPE: Final = "recipe.json"
@@ -70,7 +71,7 @@ def _plain_url(text: str) -> str:
         parts = urlsplit(text)
     except ValueError:  # such as half an IPv6 address
         return f"{text.partition('://')[0]}://***"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return without_login(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
 
 
 def _read(path: Path) -> dict[str, Any]:

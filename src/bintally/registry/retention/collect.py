@@ -69,7 +69,7 @@ def gc(registry: Registry, *, by: str, dry_run: bool = False, at: datetime | Non
         if not dry_run:
             _write_down(connection, judged, goes, by=by)
     return Collected(
-        goes=tuple(each for each in goes if dry_run or _is_removed(registry, each, moment)),
+        goes=tuple(goes if dry_run else _removed(registry, goes, moment)),
         stays=tuple(
             Stays(version=each.version.name, why=each.why, bytes=each.version.bundle_bytes)
             for each in judged
@@ -121,6 +121,25 @@ def _write_down(connection: Connection, judged: list[Verdict], goes: list[Goes],
         audit.append(connection, actor=by, action="registry.gc", subject="registry", body={"removed": others})
 
 
+def _removed(registry: Registry, goes: list[Goes], moment: datetime) -> list[Goes]:
+    """What of it has gone by now.
+
+    Raises:
+        StorageError: something can't be removed; the rest has gone.
+    """
+    removed, problems = [], []
+    for each in goes:
+        try:
+            if _is_removed(registry, each, moment):
+                removed.append(each)
+        except StorageError as error:
+            problems.append(error)
+    if problems:
+        more = f" So it is with {len(problems) - 1} more." if len(problems) > 1 else ""
+        raise StorageError(f"{problems[0].message}{more}", hint=problems[0].hint) from problems[0]
+    return removed
+
+
 def _is_removed(registry: Registry, goes: Goes, moment: datetime) -> bool:
     """Removes it; False: by now it stays, or somebody else has removed it."""
     path: Path | None = Path(goes.path)
@@ -152,7 +171,7 @@ def _renamed(path: Path) -> Path | None:
 
 def _is_deleted(path: Path) -> bool:
     with _no_removal(path), suppress(FileNotFoundError):  # somebody else collects, too
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():  # what a link leads to is not ours
             shutil.rmtree(path)
         else:
             path.unlink()
@@ -166,5 +185,5 @@ def _no_removal(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path} can't be removed: {error.strerror}.", hint="Look at its permissions, and run it again."
+            f"{path} can't be removed: {error.strerror or error}.", hint="Look at its permissions, and run it again."
         ) from error

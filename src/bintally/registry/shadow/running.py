@@ -15,6 +15,7 @@ from bintally.errors import ConflictError, UsageError
 from bintally.registry import schema
 from bintally.registry.acting import actor
 from bintally.registry.aliases import CHALLENGER, CHAMPION, alias_target, point
+from bintally.registry.bundles import is_whole
 from bintally.registry.place import Registry
 from bintally.registry.versions import MODEL, PENDING, Version, by_id, locked, version_of
 
@@ -162,9 +163,14 @@ def _must_be_usable(registry: Registry, version: Version) -> None:
         raise UsageError(
             f"{version.name} is {version.state}.", hint="`bintally models approve` may make it usable again."
         )
-    if not registry.bundle_of(version.bundle_sha256).is_dir():
+    place = registry.bundle_of(version.bundle_sha256)
+    if not place.is_dir():
         raise UsageError(
             f"The bundle of {version.name} is not in the registry's folder.", hint="Is it mounted? Was it removed?"
+        )
+    if not is_whole(place):
+        raise UsageError(
+            f"The files of {version.name} are not those that were registered.", hint="Registering it again mends them."
         )
 
 

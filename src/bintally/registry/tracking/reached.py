@@ -3,6 +3,7 @@
 It may be away, or not even installed: whatever it is told, it can be told later.
 """
 
+import logging
 import os
 import time
 import warnings
@@ -13,10 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from bintally.artifacts import storage_errors
-from bintally.errors import ConflictError, MissingExtraError, StorageError, UsageError
+from bintally.errors import BintallyError, ConflictError, MissingExtraError, StorageError, UsageError
 from bintally.registry import leases
 from bintally.registry.addresses import without_login
 from bintally.registry.place import TRACKING, Registry
@@ -37,6 +36,8 @@ _DEFAULTS: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # s; by default a server that is away is waited for for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
+_SERVERS: Final = ("postgresql", "mysql", "mssql")  # databases that MLflow would wait for: some 100 s
+_NOISY: Final = "mlflow.store.db.utils"
 _SHOWN: Final = 200  # characters of what MLflow says
 _LEASE_S, _WAIT_S, _LOOK_S = 10.0, 15.0, 0.2
 
@@ -88,7 +89,7 @@ def reached(registry: Registry) -> Iterator[Tracker]:
     """MLflow, as the registry's settings name it.
 
     Raises:
-        UsageError: tracking is switched off.
+        UsageError: tracking is switched off, or a database's server.
         MissingExtraError: MLflow is not installed.
         StorageError: it can't be reached, refuses, or its store was lost.
     """
@@ -97,6 +98,8 @@ def reached(registry: Registry) -> Iterator[Tracker]:
         raise UsageError("Tracking is switched off.", hint=f"Name another tracking in registry.toml (or ${URI}).")
     if not find_spec("mlflow"):
         raise MissingExtraError("MLflow is not installed.", hint="Install it with `pip install 'bintally[registry]'`.")
+    if uri is not None:
+        _must_not_be_a_database(uri)
     artifacts = _store_artifacts(registry) if uri is None else None
     uri = uri or f"sqlite:///{_store(registry)}"
     for name, value in _DEFAULTS.items():
@@ -134,6 +137,15 @@ def one_at_a_time(registry: Registry, *, by: str, what: str) -> Iterator[None]:
         lease.end()
 
 
+def _must_not_be_a_database(uri: str) -> None:
+    kind = uri.partition("://")[0].partition("+")[0]
+    if kind in _SERVERS:
+        raise UsageError(
+            f"Tracking can't be written straight into {kind}.",
+            hint=f"Run `mlflow server --backend-store-uri {kind}://...`; name its address in registry.toml (or ${URI}).",
+        )
+
+
 def _store(registry: Registry) -> Path:
     """The SQLite file beside the bundles, ready to be opened.
 
@@ -162,7 +174,8 @@ def _store_artifacts(registry: Registry) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What MLflow uses that its libraries would rather see gone is its maker's business."""
+    """What MLflow uses that its libraries would rather see gone is its maker's business; what it fails at we say."""
+    logging.getLogger(_NOISY).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", category=kind, module=r"mlflow(\.|$)")
@@ -171,16 +184,16 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _mapped(where: str) -> Iterator[None]:
-    """Maps MLflow's errors, and those of what it stands on (requests' are OSErrors).
+    """Maps MLflow's errors, and those of what it stands on: drivers that are missing, stores that others have changed.
 
     Raises:
         StorageError: one of them.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except BintallyError:
+        raise
+    except Exception as error:
         told = without_login(" ".join(str(error).split()))[:_SHOWN].rstrip(".")
         raise StorageError(
             f"MLflow ({where}) can't be told: {told}.",

@@ -14,7 +14,7 @@ import pytest
 from bintally.errors import ConfigError, ErpRefusedError, ErpUnavailableError
 from bintally.inventory.erp.conformance import Bench, ConnectorConformance
 from bintally.inventory.erp.folder import KIND, FolderConnector, FolderSettings
-from bintally.inventory.erp.folder.drops import DROPPED, Drops
+from bintally.inventory.erp.folder.drops import DROPPED, Drop, Drops
 from bintally.inventory.erp.folder.stock import DONE, STOCK
 from bintally.inventory.erp.kinds import kind_of
 from bintally.inventory.erp.protocol import Line, Posting
@@ -291,3 +291,30 @@ def test_rows_of_a_product_count_together(root: Path) -> None:
     path.with_name(path.name + DONE).touch()
     [stock] = connector_of(root, reads_stock=True).read()
     assert (stock.lines, stock.as_of) == ({"BOLT": 3, "NUT": 0}, NOON.replace(microsecond=500_000))
+
+
+def test_only_keys_of_the_days_since_are_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connector = connector_of(root)
+    drop(connector, posting("bintally-1"), posting("bintally-2"))
+    for path in (root / DROPPED).iterdir():
+        path.unlink()
+    [day] = (root / ".bintally" / "days").iterdir()
+    day.rename(day.with_name("2026-01-01"))
+    with day.open("ab") as file:
+        file.write(b"bintally-")  # cut off
+    drop(connector, posting("bintally-3"))
+    for path in (root / DROPPED).iterdir():
+        path.unlink()
+    drops = Drops(root)
+    asked: list[str] = []
+    whole = drops.state
+
+    def state(key: str) -> tuple[Drop, bool] | None:
+        asked.append(key)
+        return whole(key)
+
+    monkeypatch.setattr(drops, "state", state)
+    with drops.locked():
+        unread = drops.unread(datetime(2026, 1, 2, tzinfo=UTC))
+    assert [each.posting.key for each in unread] == ["bintally-3"]
+    assert set(asked) <= {"bintally-", "bintally-3"}

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from bintally.errors import ErpAccessError
+from bintally.inventory.erp.odoo.rpc import Rpc
 from bintally.inventory.ledger import Ledger
 from tests.inventory.erp.desks import EVENING, SKU, states
 from tests.inventory.erp.odoo.contract import WIZARD, OdooContract
@@ -115,3 +117,22 @@ def test_one_failure_after_the_other_posts_each_once(file_ledger: Ledger, odoo: 
 @pytest.mark.parametrize("seed", range(2, 27))
 def test_many_failures_post_each_once(file_ledger: Ledger, odoo: OdooContract, seed: int) -> None:
     posted_through_faults(file_ledger, odoo, seed, faults=10)
+
+
+@pytest.mark.parametrize("call", ["create", "call"])
+def test_a_foreign_page_answered_to_one_call_is_no_answer_to_a_posting(
+    file_ledger: Ledger, odoo: OdooContract, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    whole, asked = getattr(Rpc, call), []
+
+    def behind_a_firewall(self: Rpc, model: str, *arguments: Any, **named: Any) -> Any:
+        if call == "create" or "action_apply" in arguments:
+            asked.append(model)
+            if len(asked) == 1:
+                raise ErpAccessError("What answers is no Odoo (HTTP 403).")
+        return whole(self, model, *arguments, **named)
+
+    monkeypatch.setattr(Rpc, call, behind_a_firewall)
+    posted_in_rounds(file_ledger, odoo.connector, bins=("A-1", "A-2", "A-3"))
+    assert set(states(file_ledger)) == {("adjust", "posted")}
+    assert sorted(odoo.moves()) == [(code, SKU, -1.0) for code in ("A-1", "A-2", "A-3")]

@@ -42,6 +42,9 @@ def test_the_receiver_of_the_guide_takes_each_event_once(url: str, tmp_path: Pat
     settings = WebhookSettings(url=url, timeout_s=60)
     with closing(WebhookConnector(settings, SECRET)) as connector:
         assert connector.about().product == "Webhook"
+        assert posted(connector, posting()).outcome == "stale", "it has none"
+        with closing(sqlite3.connect(tmp_path / "stock.sqlite")) as db, db:
+            db.execute("INSERT INTO stock VALUES ('A-1', 'BOLT', 4)")
         for _ in range(2):
             answer = posted(connector, posting())
             assert (answer.outcome, answer.answer["body"]) == ("done", {"id": "bintally-1"})
@@ -51,4 +54,4 @@ def test_the_receiver_of_the_guide_takes_each_event_once(url: str, tmp_path: Pat
     ):
         stranger.about()
     with closing(sqlite3.connect(tmp_path / "stock.sqlite")) as db:
-        assert db.execute("SELECT * FROM stock").fetchall() == [("A-1", "BOLT", -1)]
+        assert db.execute("SELECT * FROM stock").fetchall() == [("A-1", "BOLT", 3)]

@@ -89,7 +89,7 @@ def test_a_receiver_that_wants_no_more_is_told_no_more_until_a_person_says_so(ya
     assert paused.paused_at == EVENING
     assert "wants no more events" in paused.away_why
     seen = len(yard.hook.state()["events"])
-    assert yard.post(1) == PostReport(connection="hook", made=0, posted=0, stale=0, refused=0, failed=0)
+    assert yard.post(1) == PostReport(connection="hook", made=0, posted=0, stale=0, refused=0, failed=0, paused=True)
     assert len(yard.hook.state()["events"]) == seen
     with yard.ledger.read() as connection:
         lines = select(audit.AuditLine.body).where(audit.AuditLine.action == "erp.pause")

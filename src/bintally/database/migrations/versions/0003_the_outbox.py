@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=200), nullable=False),
         sa.Column("settings", sa.Text(), nullable=False),
-        sa.Column("since", UtcTime(), nullable=False),
+        sa.Column("since", UtcTime(), nullable=True),
         sa.Column("made_at", UtcTime(), nullable=False),
         sa.Column("paused_at", UtcTime(), nullable=True),
         sa.Column("heard", Key, nullable=False),

@@ -2,6 +2,7 @@
 
 from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from bintally.errors import ConfigError, ErpRefusedError
@@ -53,9 +54,10 @@ class ErpNextConnector:
             raise ErpRefusedError(
                 f"Two warehouses in ERPNext have the code {twice[0]}.", hint="Give them names of their own."
             )
+        at = datetime.now(UTC)
         held = records.held(self._rest, [name for _, name in places])
         for code, name in places:
-            yield stock_of("ERPNext", code, held.get(name, {}).items())
+            yield stock_of("ERPNext", code, held.get(name, {}).items(), as_of=at)
 
     def find(self, keys: Sequence[str]) -> dict[str, Draft]:
         """What has become of postings: documents that carry their key and were not cancelled."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from bintally.errors import ErpRefusedError, ErpUnavailableError
+from bintally.errors import ErpAccessError, ErpRefusedError, ErpUnavailableError
 from bintally.inventory.erp.erpnext.settings import ErpNextSettings
 from bintally.inventory.erp.http import Http, json_of
 
@@ -53,7 +53,8 @@ class Rest:
 
     Raises:
         ErpUnavailableError: nobody answered in time, or it failed; what was asked for may have been done nevertheless.
-        ErpRefusedError: it does not let us in, or is no ERPNext.
+        ErpAccessError: it does not let us in, or is no ERPNext.
+        ErpRefusedError: it will not.
     """
 
     def __init__(self, settings: ErpNextSettings, api_secret: str) -> None:
@@ -128,7 +129,8 @@ class Rest:
         told = json_of(response)
         if response.status_code in _LOCKED_OUT:
             words = self._words(told) if isinstance(told, dict) else ""
-            raise ErpRefusedError(
+            is_answer = isinstance(told, dict) and "exc_type" in told and response.status_code == HTTPStatus.FORBIDDEN
+            raise (ErpRefusedError if is_answer else ErpAccessError)(
                 f"ERPNext does not allow that (HTTP {response.status_code}). {words}".strip(),
                 hint="Look at the user's roles, the setting api_key and the connection's secret.",
             )
@@ -155,7 +157,5 @@ def _text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _no_erpnext(response: httpx2.Response) -> ErpRefusedError:
-    return ErpRefusedError(
-        f"What answers is no ERPNext (HTTP {response.status_code}).", hint="Look at the setting url."
-    )
+def _no_erpnext(response: httpx2.Response) -> ErpAccessError:
+    return ErpAccessError(f"What answers is no ERPNext (HTTP {response.status_code}).", hint="Look at the setting url.")

@@ -6,4 +6,6 @@ from bintally.inventory.erp.kinds import ConnectorKind
 
 __all__ = ["KIND", "FolderConnector", "FolderSettings"]
 
-KIND = ConnectorKind(settings=FolderSettings, open=lambda settings, secret: FolderConnector(settings))
+KIND = ConnectorKind(
+    settings=FolderSettings, open=lambda settings, secret: FolderConnector(settings), takes_secret=False
+)

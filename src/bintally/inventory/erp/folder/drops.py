@@ -3,20 +3,23 @@
 ```
 PATH/adjustments/000000042-KEY.csv   whole, from the moment its name is there; the reader moves or deletes it
 PATH/.bintally/keys/KEY.json         what KEY was written down as: kept for good
+PATH/.bintally/days/2026-01-31       the keys that were written down that day (UTC), a line each, or more of one
 PATH/.bintally/drafts/KEY            the file, until it is dropped
 PATH/.bintally/counter, lock
 ```
 
-A draft is written before its note in `keys`, and its note is deleted before it. Dropping is one rename. So a note whose
-draft is there is a draft, and a note whose draft is not there was dropped, though the reader has long taken the file.
+A draft and its line in `days` are written before its note in `keys`, and its note is deleted before it. Dropping is one
+rename. So a note whose draft is there is a draft, and a note whose draft is not there was dropped, though the reader
+has long taken the file.
 """
 
 import errno
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
 
@@ -33,7 +36,6 @@ _NAME: Final = re.compile(rf"[A-Za-z0-9-]{{1,{KEY}}}")
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _LOCK_S: Final = 10.0
 _LOOK_S: Final = 0.02
-_CLOCKS: Final = timedelta(days=1)  # that a server's may differ from ours, at most
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,7 @@ class Drops:
     def __init__(self, root: Path) -> None:
         self._root, self._dropped = root, root / DROPPED
         self._keys, self._drafts = root / _OURS / "keys", root / _OURS / "drafts"
+        self._days = root / _OURS / "days"
         self._counter, self._lock = root / _OURS / "counter", root / _OURS / "lock"
 
     @contextmanager
@@ -99,6 +102,7 @@ class Drops:
         for posting, content, _ in wanted:
             write_bytes(self._drafts / posting.key, content)
         sync_folder(self._drafts)
+        self._note_day(made, at)
         for key, drop in made.items():
             write_bytes(self._note(key), msgspec.json.encode(drop))
         sync_folder(self._keys)
@@ -125,8 +129,9 @@ class Drops:
     def unread(self, since: datetime) -> list[Drop]:
         """What was dropped after a moment, or lies there still."""
         waiting = {path.stem.partition("-")[2] for path in self._dropped.iterdir() if path.is_file()}
-        oldest = (since - _CLOCKS).timestamp()
-        recent = {path.stem for path in self._keys.glob("*.json") if path.stat().st_mtime >= oldest}
+        first = _day(since)
+        days = [path for path in self._days.iterdir() if path.name >= first]
+        recent = {key for path in days for key in path.read_text(errors="replace").split()}
         states = {key: self.state(key) for key in sorted(waiting | recent) if is_name(key)}
         return [
             known[0]
@@ -155,6 +160,14 @@ class Drops:
     def _note(self, key: str) -> Path:
         return self._keys / f"{key}.json"
 
+    def _note_day(self, keys: Iterable[str], at: datetime) -> None:
+        """Adds keys to those of a day; a line that was cut off harms no other."""
+        with (self._days / _day(at)).open("ab") as file:
+            file.write(("\n" + "\n".join(keys) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(self._days)
+
     def _numbers(self, many: int) -> int:
         """The first of so many numbers that were never used."""
         try:
@@ -178,9 +191,10 @@ class Drops:
         Raises:
             ErpRefusedError: somebody has tidied it away.
         """
-        if self._keys.is_dir() and not self._drafts.is_dir():
-            raise ErpRefusedError(f"{self._drafts} was deleted.", hint=f"Bring {_OURS} back from a backup.")
-        for folder in (self._drafts, self._keys):
+        gone = [folder for folder in (self._drafts, self._days) if not folder.is_dir()]
+        if gone and self._keys.is_dir():
+            raise ErpRefusedError(f"{gone[0]} was deleted.", hint=f"Bring {_OURS} back from a backup.")
+        for folder in (self._drafts, self._days, self._keys):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -203,6 +217,10 @@ def _locked(file: IO[bytes]) -> bool:
         if error.errno in _NO_LOCKS:
             return True
         raise
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
 
 
 def is_name(key: str) -> bool:

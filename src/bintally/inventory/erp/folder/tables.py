@@ -7,6 +7,7 @@ import msgspec
 import polars as pl
 
 from bintally.inventory.erp.protocol import Line, Posting
+from bintally.inventory.formulas import as_words, is_formula
 
 COLUMNS: Final[dict[str, pl.DataType]] = {
     "key": pl.String(),
@@ -24,9 +25,6 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
     "reverses": pl.String(),
 }
 """Of a file, in this order (docs/erp.md says what they mean)."""
-
-# OWASP, CSV Injection; the last four are full-width ones, which some spreadsheets take for the others.
-_FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def content_of(posting: Posting, kind: Literal["csv", "parquet"], *, formulas: bool) -> bytes:
@@ -46,7 +44,7 @@ def content_of(posting: Posting, kind: Literal["csv", "parquet"], *, formulas: b
 def formula_in(posting: Posting) -> str | None:
     """A code of a posting that a spreadsheet would take for a formula. With an apostrophe it would be another code."""
     codes = [posting.site, posting.bin, *(line.product for line in posting.lines if line.product is not None)]
-    return next((code for code in codes if _is_formula(code)), None)
+    return next((code for code in codes if is_formula(code)), None)
 
 
 def _row(posting: Posting, line: Line) -> tuple[object, ...]:
@@ -57,9 +55,5 @@ def _row(posting: Posting, line: Line) -> tuple[object, ...]:
 
 def _without_formulas(posting: Posting) -> Posting:
     words = {"by": posting.by, "approved_by": posting.approved_by, "note": posting.note}
-    safe = {name: f"'{text}" for name, text in words.items() if text and _is_formula(text)}
+    safe = {name: as_words(text) for name, text in words.items() if text}
     return msgspec.structs.replace(posting, **safe)
-
-
-def _is_formula(text: str) -> bool:
-    return text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA)

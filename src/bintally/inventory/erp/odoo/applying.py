@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from bintally.errors import ErpRefusedError
+from bintally.errors import ErpAccessError, ErpRefusedError
 from bintally.inventory.erp.odoo import records
 from bintally.inventory.erp.odoo.drafting import WIZARD, Counts, of_keys
 from bintally.inventory.erp.odoo.rpc import Rpc
@@ -50,6 +50,8 @@ def _apply(rpc: Rpc, counts: Counts) -> tuple[str, str]:
     """Applies counts; outcome and reason in case that nothing has moved."""
     try:
         told = rpc.call(WIZARD, "action_apply", [counts.id])
+    except ErpAccessError:
+        raise
     except ErpRefusedError as error:
         return "refused", error.message
     if isinstance(told, dict) and told.get("res_model") == "stock.inventory.conflict":

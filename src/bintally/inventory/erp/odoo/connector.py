@@ -56,11 +56,12 @@ class OdooConnector:
             raise ErpRefusedError(
                 f"Two locations in Odoo have the code {twice[0]}.", hint="Give them codes of their own."
             )
+        at = datetime.now(UTC)
         held = records.held(self._rpc, [id_ for _, id_ in places])
         skus = records.skus(self._rpc, self._settings, [product for each in held.values() for product in each])
         for code, id_ in places:
             there = held.get(id_, Tally()).items()
-            yield stock_of("Odoo", code, [(skus[product], quantity) for product, quantity in there])
+            yield stock_of("Odoo", code, [(skus[product], quantity) for product, quantity in there], as_of=at)
 
     def find(self, keys: Sequence[str]) -> dict[str, Draft]:
         """What has become of postings: moves that carry their key, or counts that would."""

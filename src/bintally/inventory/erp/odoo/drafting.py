@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bintally.errors import ErpRefusedError
+from bintally.errors import ErpAccessError, ErpRefusedError
 from bintally.inventory.erp.odoo import records
 from bintally.inventory.erp.odoo.documents import Document, mine, why_not_counted
 from bintally.inventory.erp.odoo.records import Quant
@@ -136,6 +136,8 @@ def _made(
         return {}, {}
     try:
         ids = rpc.create(WIZARD, [_values(document, mine(document, around), uid) for document in fit])
+    except ErpAccessError:
+        raise
     except ErpRefusedError as error:
         if len(fit) == 1:
             return {}, {fit[0].posting.key: error.message}

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx2
 
-from bintally.errors import ErpError, ErpRefusedError, ErpUnavailableError
+from bintally.errors import ErpAccessError, ErpError, ErpRefusedError, ErpUnavailableError
 from bintally.inventory.erp.http import Http, json_of
 from bintally.inventory.erp.odoo.settings import OdooSettings
 
@@ -30,7 +30,8 @@ class Rpc:
 
     Raises:
         ErpUnavailableError: nobody answered in time, or it failed; what was asked for may have been done nevertheless.
-        ErpRefusedError: it does not let us in, or will not.
+        ErpAccessError: it does not let us in, or is no Odoo.
+        ErpRefusedError: it will not.
     """
 
     def __init__(self, settings: OdooSettings, api_key: str) -> None:
@@ -113,7 +114,7 @@ class Rpc:
         if name == "AccessDenied":
             self._locked_out()
         if name == "NotFound":  # from Odoo 20 on it is off, unless rpc.use_deprecated_services says otherwise
-            return ErpRefusedError("Odoo answers no JSON-RPC.", hint="Set api=json2.")
+            return ErpAccessError("Odoo answers no JSON-RPC.", hint="Set api=json2.")
         if name in _REFUSALS:
             return ErpRefusedError(words or f"Odoo refuses ({name}).", hint="Look at the user's groups in Odoo.")
         return ErpUnavailableError(f"Odoo failed with {name or 'an error'}: {words}", hint="Look at Odoo's log.")
@@ -124,7 +125,7 @@ class Rpc:
         return " ".join(str(words or "").replace(self._api_key, "…").split())
 
     def _locked_out(self) -> Any:
-        raise ErpRefusedError(
+        raise ErpAccessError(
             f"Odoo does not let {self._settings.user} in.",
             hint="Look at the settings database and user, and whether the connection's secret is a valid API key.",
         )
@@ -132,4 +133,4 @@ class Rpc:
 
 def _no_odoo(response: httpx2.Response | None = None) -> Any:
     status = f" (HTTP {response.status_code})" if response is not None else ""
-    raise ErpRefusedError(f"What answers is no Odoo{status}.", hint="Look at the settings url and api.")
+    raise ErpAccessError(f"What answers is no Odoo{status}.", hint="Look at the settings url and api.")

@@ -7,7 +7,7 @@ two who do it at once, or one who cancels it meanwhile, don't both succeed.
 
 from collections.abc import Mapping, Sequence
 
-from bintally.errors import ErpRefusedError
+from bintally.errors import ErpAccessError, ErpRefusedError
 from bintally.inventory.erp.protocol import Answer, Draft
 from bintally.inventory.erp.tryton.drafting import id_of, stamps
 from bintally.inventory.erp.tryton.records import INVENTORY, Inventory, inventories, quantities
@@ -45,6 +45,8 @@ def _confirm(rpc: Rpc, fit: Sequence[Inventory]) -> dict[int, str]:
         return {}
     try:
         rpc.call(INVENTORY, "confirm", [each.id for each in fit], _timestamp=stamps(fit))
+    except ErpAccessError:
+        raise
     except ErpRefusedError as error:
         if len(fit) == 1:
             return {fit[0].id: error.message}

@@ -6,8 +6,9 @@ from typing import Final, TypeVar
 
 from bintally.errors import ConfigError, ErpRefusedError
 from bintally.inventory.erp.protocol import About, Answer, Draft, Posting, Stock
+from bintally.inventory.erp.quantities import stock_of
 from bintally.inventory.erp.tryton import confirming, drafting, keys
-from bintally.inventory.erp.tryton.records import INVENTORY, bins, in_items, inventories, quantities, top_location
+from bintally.inventory.erp.tryton.records import INVENTORY, bins, inventories, quantities, top_location
 from bintally.inventory.erp.tryton.rpc import Rpc
 from bintally.inventory.erp.tryton.settings import TrytonSettings
 
@@ -59,7 +60,7 @@ class TrytonConnector:
                 )
             seen.add(code)
             at = datetime.now(UTC)
-            yield Stock(bin=code, lines=in_items(code, quantities(self._rpc, location)), as_of=at)
+            yield stock_of("Tryton", code, quantities(self._rpc, location).values(), as_of=at)
 
     def find(self, wanted: Sequence[str]) -> dict[str, Draft]:
         """What has become of postings: of several inventories, the one that is done."""

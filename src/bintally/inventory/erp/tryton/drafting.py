@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
-from bintally.errors import ErpRefusedError
+from bintally.errors import ErpAccessError, ErpRefusedError
 from bintally.inventory.erp.protocol import Draft, Posting
 from bintally.inventory.erp.tryton import keys
 from bintally.inventory.erp.tryton.documents import Document, documents
@@ -68,6 +68,8 @@ def _made(rpc: Rpc, wanted: Sequence[Document], reasons: dict[str, str]) -> dict
     ]
     try:
         ids = rpc.call(INVENTORY, "create", values)
+    except ErpAccessError:
+        raise
     except ErpRefusedError as error:
         if len(wanted) > 1:
             return dict(chain.from_iterable(_made(rpc, [each], reasons).items() for each in wanted))

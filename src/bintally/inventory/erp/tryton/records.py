@@ -1,7 +1,6 @@
 """What is asked of Tryton's models: bins (storage locations), products, their quantities, and inventories."""
 
-from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -112,24 +111,6 @@ def quantities(rpc: Rpc, location: int) -> dict[int, tuple[str, float]]:
         with_childs=False,
     )
     return {row["id"]: (row["code"] or f"#{row['id']}", row["quantity"]) for row in rows}
-
-
-def in_items(code: str, held: Mapping[int, tuple[str, float]]) -> dict[str, int]:
-    """Quantities of a bin in whole items, by SKU.
-
-    Raises:
-        ErpRefusedError: there is half an item, or two products have one SKU.
-    """
-    for sku, quantity in held.values():
-        if not float(quantity).is_integer():
-            raise ErpRefusedError(
-                f"Tryton has {quantity:g} of {sku} in {code}, which is no number of items.",
-                hint="Correct it there, or keep such products in other locations.",
-            )
-    tally = Tally(sku for sku, _ in held.values())
-    if twice := [sku for sku, times in tally.items() if times > 1]:
-        raise ErpRefusedError(f"Two products in {code} have the code {twice[0]}.", hint="Give them codes of their own.")
-    return {sku: int(quantity) for sku, quantity in held.values()}
 
 
 def inventories(rpc: Rpc, ids: Iterable[int]) -> dict[int, Inventory]:

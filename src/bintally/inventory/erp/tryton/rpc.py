@@ -13,11 +13,9 @@ from urllib.parse import quote
 
 import httpx2
 
-from bintally import __version__
-from bintally.errors import ErpError, ErpRefusedError, ErpUnavailableError
+from bintally.errors import ErpAccessError, ErpError, ErpRefusedError, ErpUnavailableError
+from bintally.inventory.erp.http import Http, json_of
 from bintally.inventory.erp.tryton.settings import TrytonSettings
-
-_CONNECT_S: Final = 10.0
 
 _WORDS: Final = {"UserError": slice(0, 2), "UserWarning": slice(1, 3), "LoginException": slice(1, 2)}
 """Where, among their arguments, the words for people are of those errors that say no."""
@@ -29,7 +27,8 @@ class Rpc:
     Raises:
         ErpUnavailableError: nobody answered in time, or somebody else was at the same records; what was asked for may
             have been done nevertheless.
-        ErpRefusedError: it does not let us in, or will not.
+        ErpAccessError: it does not let us in, or is no Tryton.
+        ErpRefusedError: it will not.
     """
 
     def __init__(self, settings: TrytonSettings, password: str) -> None:
@@ -37,11 +36,7 @@ class Rpc:
         self._path = f"/{quote(settings.database, safe='')}/rpc/"
         self._session: str | None = None
         self._context: Mapping[str, Any] | None = None
-        self._http = httpx2.Client(
-            base_url=settings.url,
-            headers={"User-Agent": f"bintally/{__version__}"},
-            timeout=httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s)),
-        )
+        self._http = Http("Tryton", settings.url, timeout_s=settings.timeout_s, headers={})
 
     def version(self) -> str:
         """Tryton's series, such as 8.2."""
@@ -60,11 +55,10 @@ class Rpc:
 
     def close(self) -> None:
         """Logs out, where that is possible, and ends connections."""
-        if self._http.is_closed:
-            return
-        if self._session is not None:
+        session, self._session = self._session, None
+        if session is not None:
             with contextlib.suppress(ErpError):
-                self._post(self._path, "common.db.logout", session=self._session)
+                self._post(self._path, "common.db.logout", session=session)
         self._http.close()
 
     def _called(self, method: str, *parameters: Any) -> Any:
@@ -80,11 +74,11 @@ class Rpc:
         user = self._settings.user
         response = self._post(self._path, "common.db.login", user, {"password": self._password})
         if response.status_code == HTTPStatus.UNAUTHORIZED:
-            raise ErpRefusedError(
+            raise ErpAccessError(
                 f"Tryton does not let {user} in.", hint="Look at the user, its password and the connection's secret."
             )
         if response.status_code == HTTPStatus.NOT_FOUND:
-            raise ErpRefusedError(
+            raise ErpAccessError(
                 f"Tryton has no database {self._settings.database}.", hint="Look at the settings url and database."
             )
         user_id, token, *_ = _result(response)
@@ -92,13 +86,8 @@ class Rpc:
 
     def _post(self, path: str, method: str, *parameters: Any, session: str | None = None) -> httpx2.Response:
         headers = {} if session is None else {"Authorization": f"Session {session}"}
-        try:
-            return self._http.post(path, json={"id": 0, "method": method, "params": parameters}, headers=headers)
-        except httpx2.HTTPError as error:
-            raise ErpUnavailableError(
-                f"Tryton at {self._settings.url} did not answer ({type(error).__name__}).",
-                hint="Look whether it runs; the next `bintally erp post` tries again.",
-            ) from None
+        body = {"id": 0, "method": method, "params": parameters}
+        return self._http.send("POST", path, json=body, headers=headers)
 
 
 def _result(response: httpx2.Response) -> Any:
@@ -108,19 +97,11 @@ def _result(response: httpx2.Response) -> Any:
         ErpUnavailableError, ErpRefusedError: that was an error.
     """
     status = response.status_code
-    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        after = response.headers.get("Retry-After", "")
-        raise ErpUnavailableError(
-            f"Tryton is busy or failed (HTTP {status}).", retry_after_s=float(after) if after.isdecimal() else None
-        )
     if status != HTTPStatus.OK:
-        raise ErpRefusedError(f"Tryton refuses (HTTP {status}).", hint="Look at its log, and at the user's groups.")
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
+        raise ErpAccessError(f"Tryton refuses (HTTP {status}).", hint="Look at its log, and at the user's groups.")
+    answer = json_of(response)
     if not isinstance(answer, dict) or not answer.keys() & {"result", "error"}:
-        raise ErpRefusedError("What answers is no Tryton.", hint="Look at the setting url.")
+        raise ErpAccessError("What answers is no Tryton.", hint="Look at the setting url.")
     if "error" in answer:
         raise _error(answer["error"])
     return answer.get("result")

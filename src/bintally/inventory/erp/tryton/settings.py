@@ -1,15 +1,15 @@
 """Settings of a connection to Tryton."""
 
-import httpx2
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from bintally.config import Config
+from bintally.inventory.erp.http import Address
 
 
 class TrytonSettings(Config):
     """How Tryton is reached, and where its bins are. The password is the connection's secret."""
 
-    url: str
+    url: Address
     """Of the server, such as https://tryton.example.com; without the database."""
 
     database: str = Field(min_length=1, pattern=r"^[^/?#]+$")
@@ -29,14 +29,3 @@ class TrytonSettings(Config):
 
     timeout_s: float = Field(default=60.0, gt=0, le=600)
     """What one call may take. The first one after a start of Tryton takes some seconds."""
-
-    @field_validator("url")
-    @classmethod
-    def _is_address(cls, url: str) -> str:
-        try:
-            parsed = httpx2.URL(url)
-        except httpx2.InvalidURL:
-            parsed = httpx2.URL("")
-        if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.query:
-            raise ValueError("no address of a server, such as https://tryton.example.com, without user and password")
-        return url.rstrip("/")

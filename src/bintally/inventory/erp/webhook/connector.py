@@ -16,6 +16,7 @@ from bintally.inventory.erp.webhook.sending import Reply, Sender
 from bintally.inventory.erp.webhook.settings import WebhookSettings
 from bintally.inventory.erp.webhook.signing import keys_of
 
+_LONGEST_QUIET_S: Final = 3600.0  # a receiver may say anything
 _FRESH_S: Final = 60.0  # so long a receiver that took an event counts as there
 
 
@@ -41,7 +42,7 @@ class WebhookConnector:
             reply = self._send(events.ping())
             if not reply.is_taken:
                 raise self._heeded(error_of(reply))
-        return About("Webhook", "", self._sender.host, reads=False)
+        return About("Webhook", "", self._sender.host, reads=False, finds=False)
 
     def read(self, bins: Sequence[str] | None = None) -> Iterator[Stock]:
         """Nothing: a receiver only listens."""
@@ -98,7 +99,7 @@ class WebhookConnector:
         if isinstance(error, ErpGoneError):
             self._gone = error
         if isinstance(error, ErpUnavailableError) and error.retry_after_s is not None:
-            self._quiet_until = time.monotonic() + error.retry_after_s
+            self._quiet_until = time.monotonic() + min(error.retry_after_s, _LONGEST_QUIET_S)
         return error
 
     def _respect(self) -> None:

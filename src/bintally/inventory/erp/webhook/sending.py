@@ -18,6 +18,7 @@ import msgspec
 from bintally import __version__
 from bintally.addresses import kind_of
 from bintally.errors import ConfigError, ErpRefusedError, ErpUnavailableError
+from bintally.inventory.erp.http import Deadline
 from bintally.inventory.erp.webhook.events import CONTENT_TYPE
 from bintally.inventory.erp.webhook.settings import WebhookSettings, is_loopback
 from bintally.inventory.erp.webhook.signing import signed
@@ -54,9 +55,11 @@ class Sender:
         self._settings, self._keys = settings, keys
         self._url = httpx2.URL(settings.url)
         self._host = self._url.raw_host.decode()
+        self._deadline = Deadline(settings.timeout_s)
         self._http = httpx2.Client(
             verify=_tls(settings),
             trust_env=False,
+            limits=Deadline.limits,
             timeout=httpx2.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s)),
         )
 
@@ -96,8 +99,12 @@ class Sender:
 
     def _post(self, address: str, body: bytes, headers: dict[str, str]) -> Reply:
         until = time.monotonic() + self._settings.timeout_s
-        url, extensions = self._url.copy_with(host=address), {"sni_hostname": self._host}
-        with self._http.stream("POST", url, content=body, headers=headers, extensions=extensions) as response:
+        url = self._url.copy_with(host=address)
+        extensions = {"sni_hostname": self._host, "trace": self._deadline.trace}
+        with (
+            self._deadline.kept(),
+            self._http.stream("POST", url, content=body, headers=headers, extensions=extensions) as response,
+        ):
             return Reply(response.status_code, response.headers, _body(response, until))
 
     def _addresses(self) -> list[str]:
