@@ -10,10 +10,12 @@ import pytest
 from bintally.errors import UsageError
 from bintally.inventory.bulk.columns import Kind
 from bintally.inventory.bulk.run import import_file
+from bintally.inventory.erp import filling
 from bintally.inventory.exports import TABLES, export_table
 from bintally.inventory.intake import take_bin, take_movement, take_product, take_record
 from bintally.inventory.ledger import Ledger, add_site
 from bintally.inventory.people import add_person
+from tests.inventory.erp.desks import EVENING, connected, corrected
 from tests.inventory.worlds import MORNING, World
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
@@ -94,6 +96,8 @@ def test_every_table_can_be_exported_in_both_forms(ledger: Ledger, tmp_path: Pat
         case = world.judged("A-1", outcome="mismatch", recorded=4, count=3, value=20.0, abc="A")
         world.looked(case, kind="correct", count=3)
         world.movement(case.bin_id, 1, at=MORNING)
+        corrected(world, "A-2")
+        filling.fill(connection, connected(ledger, world), at=EVENING)
     for table in TABLES:
         rows = [
             export_table(ledger=ledger, table=table, file=tmp_path / f"{table}{suffix}").rows

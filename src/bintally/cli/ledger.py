@@ -178,7 +178,7 @@ def export(
         str,
         typer.Argument(
             help="bins, products, records, movements, photos, estimates, verdicts, reviews, decisions, adjustments, "
-            "labels or audit."
+            "postings, labels or audit."
         ),
     ],
     file: Annotated[Path, typer.Argument(help="Where to: .csv or .parquet.")],

@@ -164,6 +164,15 @@ def _adjustments(site: Site, as_of: datetime | None) -> Query:
     return query.where(bins.site_id == site.id, *_until(a.made_at, as_of)).order_by(a.id)
 
 
+def _postings(site: Site, as_of: datetime | None) -> Query:
+    p, erp, bins, back = schema.Posting, schema.ErpConnection, schema.Bin, aliased(schema.Posting)
+    told = (p.key, p.kind, back.key.label("reverses"), p.state, p.reason, p.reference, p.body, p.made_at, p.settled_at)
+    names = (p.id.label("posting"), erp.name.label("connection"), bins.code.label("bin"))
+    query = select(*names, p.decision_id.label("decision"), *told).join(erp, erp.id == p.connection_id)
+    query = query.join(bins, bins.id == p.bin_id).outerjoin(back, back.id == p.reverses_id)
+    return query.where(bins.site_id == site.id, *_until(p.made_at, as_of)).order_by(p.id)
+
+
 def _labels(site: Site, as_of: datetime | None) -> Query:
     label, photo, bins = schema.Label, schema.Photo, schema.Bin
     told = (label.count, label.kind, label.made_at, label.withdrawn_at)
@@ -194,6 +203,7 @@ TABLES: Final[dict[str, Callable[[Site, datetime | None], Query]]] = {
     "reviews": _reviews,
     "decisions": _decisions,
     "adjustments": _adjustments,
+    "postings": _postings,
     "labels": _labels,
     "audit": _audit,
 }

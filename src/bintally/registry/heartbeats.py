@@ -77,9 +77,10 @@ def bundles_in_use(registry: Registry) -> frozenset[str]:
 
 
 def _files(folder: Path) -> list[Path]:
+    found: list[Path] = []
     with _readable(folder), os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.name.endswith(".json"))
-    return []  # no service has said anything yet
+        found += [Path(entry.path) for entry in entries if entry.name.endswith(".json")]
+    return sorted(found)
 
 
 @contextmanager

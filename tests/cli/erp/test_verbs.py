@@ -10,14 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import update
 
 from bintally.cli import main
+from bintally.cli.erp.posting import Teller
 from bintally.database.types import now
+from bintally.errors import ErpUnavailableError
 from bintally.inventory import schema
 from bintally.inventory.erp.outbox import note_steps
+from bintally.inventory.erp.relay import PostReport
 from bintally.inventory.ledger import Ledger
+from bintally.registry import leases
 from tests.conftest import ROOT
 from tests.inventory.erp.desks import SKU, corrected
 from tests.inventory.erp.notebook import Notebook
@@ -171,6 +176,7 @@ def test_one_is_tried_again_and_another_is_dropped(
     assert connected("retry", first, "--as", "anna").returncode == 0
     assert connected("drop", second, "--reason", "mended there", "--as", "anna").returncode == 0
     assert connected("retry", second, "--as", "anna").returncode == 2
+    assert "dropped" in connected("status").stderr
     assert connected("post").returncode == 0
     assert notebook.moves() == [("A-1", SKU, -1)]
 
@@ -181,7 +187,9 @@ def test_a_pause_holds_corrections_back(connected: Run, notebook: Notebook, envi
     assert connected("pause", "book").returncode == 0
     assert [each["would"] for each in told(connected("post", "--dry-run", "--json"))] == ["waiting"]
     assert "is paused" in connected("post").stderr
-    assert "is paused" in connected("status").stderr
+    assert told(connected("post", "--json"))["paused"]
+    state = connected("status")
+    assert (state.returncode, "bintally erp resume book" in state.stderr) == (1, True), "it has waited for long"
     assert connected("resume").returncode == 0
     assert "1 posted" in connected("post").stderr
 
@@ -197,8 +205,43 @@ def test_stock_is_pulled(connected: Run, notebook: Notebook, environment: dict[s
     assert done.returncode == 1, "there is a product that nobody knows"
     assert "has no product 'screw'" in done.stderr
     assert "Left alone" in done.stderr
+    bare = connected("pull").stderr
+    assert ("There is none at all yet" in bare, "has no product 'screw'" in bare) == (False, False)
+    assert (bare.count("has no bin 'C-1'"), bare.count("--create-bins")) == (1, 1)
+    lost = connected("pull", "--bins", "B-1,X-9", "--dry-run")
+    assert (lost.returncode, "X-9: book has no such bin." in lost.stderr) == (1, True)
     one = told(connected("pull", "book", "--bins", "B-1", "--json"))
     assert (one["read"], one["same"], one["rejected"]) == (1, 1, [])
+
+
+def test_a_folder_answers_and_is_asked_for_no_secret(erp: Run, tmp_path: Path) -> None:
+    (tmp_path / "adjustments").mkdir()
+    said = " ".join(erp("connect", "drop", "folder", "--set", f"path={tmp_path}").stderr.split())
+    assert said.startswith("drop answers: Folder (")
+    assert "secret" not in said
+
+
+def test_a_hint_names_the_connections_own_secret(erp: Run) -> None:
+    done = erp("connect", "my-hook", "webhook", "--set", "url=https://example.com/stock")
+    assert done.returncode == 2
+    assert "$BINTALLY_ERP_MY_HOOK_SECRET" in done.stderr
+
+
+def test_of_two_the_second_says_who_is_at_work(connected: Run, environment: dict[str, str]) -> None:
+    with Ledger.open(environment["BINTALLY_LEDGER"]) as ledger, leases.held(ledger, "erp:book", by="somebody"):
+        done = connected("post")
+    assert (done.returncode, "Another `bintally erp post` is at work on book." in done.stderr) == (2, True)
+
+
+def test_watching_says_what_is_wrong_once_and_that_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    fine = PostReport(connection="book", made=0, posted=0, stale=0, refused=0, failed=0)
+    away, teller = ErpUnavailableError("It sleeps."), Teller("book")
+    for told in (fine, away, away, msgspec.structs.replace(fine, paused=True), fine, fine):
+        teller.tell(told)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:8].count(":") for line in lines] == [2, 2, 2]
+    words = " ".join(lines)
+    assert all(word in words for word in ("book: It sleeps.", "book is paused", "book is told corrections again."))
 
 
 def test_one_that_is_away_is_said_to_be(connected: Run, notebook: Notebook, environment: dict[str, str]) -> None:

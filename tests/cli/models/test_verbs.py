@@ -176,8 +176,8 @@ def test_no_name_or_reason_is_taken_for_markup(tmp_path: Path, monkeypatch: pyte
     run("init", tmp_path / odd / "registry")
     for number in range(4):
         run("register", make_bundle(tmp_path / str(number), sharpness=2.0 + number, name=odd, licence=odd))
-    for number in "123":
-        run("promote", number, "--force", "--reason", odd)
+    for version in "123":
+        run("promote", version, "--force", "--reason", odd)
     run("rollback", "--reason", odd)
     run("rollback", "--reason", odd)
     run("shadow", "start", "4", "--reason", odd)

@@ -138,6 +138,10 @@ def test_counted_anew_the_bin_is_held_against_what_the_stock_system_says(yard: Y
         leased = take(connection, rosa, yard.world.site, at=at, review_id=told.review_id)
         assert leased is not None
         assert leased.review.blind
+        with pytest.raises(ConflictError, match="Count it at the bin"):  # not by the photo, which is older
+            decide(
+                connection, review_id=told.review_id, person=rosa, token=leased.token, kind="correct", count=3, at=at
+            )
         decide(
             connection, review_id=told.review_id, person=rosa, token=leased.token, kind="correct", count=3,
             counted_at=at, at=at,
@@ -172,7 +176,7 @@ def test_the_state_says_who_has_to_act(yard: Yard) -> None:
         dead_letters.retry(connection, yard.letter.id, by=yard.anna, at=NIGHT)
         yard.world.connection = connection
         corrected(yard.world, "A-2")
-    assert state() == (1, 1, 0, False)
+    assert state() == (1, 1, 0, True), "they have waited for long"
     yard.erp.put("A-1", **{SKU: 4})
     yard.erp.put("A-2", **{SKU: 4})
     posted(yard.ledger, yard.to, yard.erp, at=3 * HOUR)
@@ -182,6 +186,18 @@ def test_the_state_says_who_has_to_act(yard: Yard) -> None:
     with yard.ledger.write() as connection:
         connection.execute(update(schema.ErpConnection).values(away_since=NIGHT - timedelta(hours=2)))
     assert state() == (0, 0, 0, True), "it has been away for long"
+
+
+def test_what_nobody_has_posted_for_an_hour_needs_a_person(file_ledger: Ledger) -> None:
+    with file_ledger.write() as connection:
+        world = World.new(connection)
+        connected(file_ledger, world)
+        corrected(world, "A-1")
+    with file_ledger.read() as connection:
+        stood = connection.execute(select(schema.Adjustment.settled_at)).scalar_one()
+        assert stood is not None
+        [soon], [late] = (statuses(connection, at=stood + wait) for wait in (HOUR / 2, HOUR))
+    assert (soon.oldest, soon.needs_person, late.needs_person) == (stood, False, True)
 
 
 def test_a_posting_is_shown_with_all_its_steps(yard: Yard) -> None:

@@ -94,16 +94,18 @@ def _show_statuses(found: "list[Status]") -> None:
     from rich.table import Table
 
     out = console()
-    table = Table("name", "kind", "site", "waiting", "stale", "refused", "posted", "oldest", "last posted", box=None)
-    for column in table.columns[3:7]:
+    table = Table(
+        "name", "kind", "site", "waiting", "stale", "refused", "dropped", "posted", "oldest", "last posted", box=None
+    )
+    for column in table.columns[3:8]:
         column.justify = "right"
     for each in found:
         counts, to = each.counts, each.connection
         dead = [f"[red]{counts[state]:,}[/]" if counts.get(state) else "0" for state in ("stale", "refused")]
         oldest = "" if each.oldest is None else ago(each.oldest, each.at)
         waiting = f"{each.waiting + each.unheard:,}"
-        posted = f"{counts.get('posted', 0):,}"
-        table.add_row(to.name, to.kind, each.site, waiting, *dead, posted, oldest, ago(each.last_posted, each.at))
+        ended = [f"{counts.get(state, 0):,}" for state in ("dropped", "posted")]
+        table.add_row(to.name, to.kind, each.site, waiting, *dead, *ended, oldest, ago(each.last_posted, each.at))
     out.print(table)
     for each in found:
         _say_more(out, each)

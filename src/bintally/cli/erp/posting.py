@@ -69,7 +69,7 @@ def _watch(opened: Any, name: str | None, every_s: float, json_output: bool) -> 
 
     with opened.read() as connection:
         called = connection_of(connection, name).name
-    tell = _tell_json if json_output else _Teller(called).tell
+    tell = _tell_json if json_output else Teller(called).tell
     with _stopped_by_signals() as stopping:
         run(opened, name, every_s=every_s, stopping=stopping, tell=tell)
 
@@ -83,13 +83,14 @@ def _tell_json(told: "PostReport | BintallyError") -> None:
     emit_json({"at": to_plain(now()), **body})
 
 
-class _Teller:
+class Teller:
     """Tells people what runs have done, and what is wrong once: not again until that has changed."""
 
     def __init__(self, name: str) -> None:
         self._name, self._wrong = name, ""
 
     def tell(self, told: "PostReport | BintallyError") -> None:
+        """What a run has done, or why it could not."""
         was, self._wrong = self._wrong, self._why(told)
         if self._wrong and self._wrong != was:
             self._say(self._wrong)

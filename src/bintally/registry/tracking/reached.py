@@ -142,7 +142,7 @@ def _must_not_be_a_database(uri: str) -> None:
     if kind in _SERVERS:
         raise UsageError(
             f"Tracking can't be written straight into {kind}.",
-            hint=f"Run `mlflow server --backend-store-uri {kind}://...`; name its address in registry.toml (or ${URI}).",
+            hint=f"Run `mlflow server --backend-store-uri {kind}://...`; name its address in registry.toml or ${URI}.",
         )
 
 
