@@ -224,7 +224,7 @@ def _words(kind: str, state: str) -> str:
     return {
         "accept": "Accepted: the record is right.",
         "correct": "Corrected.",
-        "count": "Kept.",
+        "count": "Kept. Where one blind count is not enough, somebody else is asked for another.",
         "recount": "Somebody else counts.",
         "uncountable": "Kept: the photo can't be counted.",
         "not_this_bin": "Kept: the photo shows another bin.",
