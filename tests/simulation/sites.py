@@ -16,7 +16,9 @@ def changed(settings: SimulationSettings, **values: object) -> SimulationSetting
 
 def left_alone(settings: SimulationSettings, seed: int = 0) -> Yard:
     """A site after all its days, where nobody looks."""
-    yard, nobody = Yard.new(draw(settings, seed), settings), Nothing()
+    yard = Yard.new(draw(settings, seed), settings)
+    nobody = Nothing(yard)
+    nobody.begin()
     for day in range(settings.days):
         yard.world.night(day)
         yard.tally.morning(yard.erp.on_hand_s)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+import psutil
 import pytest
 
 from bintally.errors import ConfigError, UsageError
@@ -76,24 +77,26 @@ def test_what_is_done_stays_done(
 
 
 def test_killed_midway_it_goes_on(week: SimulationSettings, bundle: Path, tmp_path: Path) -> None:
-    few = changed(week, arms=("bintally", "nothing"), seeds=2)
+    few = changed(week, arms=("nothing", "bintally"), seeds=2)
     program = (
         "import sys, msgspec, bintally.simulation.run as run\n"
         "from pathlib import Path\n"
         "from tests.simulation.banks import certain\n"
         "run.bank_of = lambda how, *_, **__: certain(how.card)\n"
         "settings = run.SimulationSettings.model_validate_json(sys.argv[1])\n"
-        "run.simulate(settings=settings, bundle=sys.argv[2], out=sys.argv[3], workers=1)\n"
+        "if __name__ == '__main__': run.simulate(settings=settings, bundle=sys.argv[2], out=sys.argv[3], workers=2)\n"
     )
     command = [sys.executable, "-c", program, few.model_dump_json(), str(bundle), str(tmp_path / "out")]
     root = Path(__file__).parents[2]
     child = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
-    kept = tmp_path / "out" / RESULTS / "0-bintally.json"
+    kept = tmp_path / "out" / RESULTS / "0-nothing.json"
     until = time.monotonic() + 120
     while not kept.is_file() and child.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
+    workers = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
     written = kept.stat().st_mtime_ns
     assert not (tmp_path / "out" / FIGURES).exists()
     report = simulate(settings=few, bundle=bundle, out=tmp_path / "out", workers=1)

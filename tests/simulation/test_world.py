@@ -22,8 +22,7 @@ def test_what_there_is_is_what_there_was_and_came_less_what_went_and_was_lost(se
 
 
 def test_without_errors_records_stay_right() -> None:
-    settings = SimulationSettings(days=60, bins=30, errors=NO_ERRORS)
-    settings = changed(settings, stock={**settings.stock.model_dump(), "wrong_at_start": 0.0})
+    settings = changed(SimulationSettings(days=60, bins=30, errors=NO_ERRORS), people={"wrong_counts": 0.0})
     yard = left_alone(settings)
     assert set(yard.tally.days.right_bins) == {1.0}
     assert yard.tally.errors == yard.tally.error_days == yard.world.short_picks == yard.world.missed_orders == 0

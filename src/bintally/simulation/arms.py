@@ -20,7 +20,7 @@ from bintally.simulation.draws import Draws
 from bintally.simulation.erp import SimulatedErp
 from bintally.simulation.settings import SimulationSettings
 from bintally.simulation.tally import Tally, capacity
-from bintally.simulation.world import FIRST_DAY, Touch, World
+from bintally.simulation.world import BEFORE, FIRST_DAY, Touch, World
 
 TIMES_A_YEAR: Final = (4, 2, 1)
 """Counts a year of A, B and C (Piasecki 2003, Inventory Accuracy)."""
@@ -42,9 +42,9 @@ class Yard:
     @classmethod
     def new(cls, draws: Draws, settings: SimulationSettings) -> "Yard":
         """Day one."""
-        world = World(draws, settings.errors)
+        world = World(draws, settings.errors, most_stowed=settings.stock.most_stowed)
         tally = Tally(draws.site, world)
-        erp = SimulatedErp(draws.site.bin_s, draws.site.record_s, FIRST_DAY, adjusted=tally.adjusted)
+        erp = SimulatedErp(draws.site.bin_s, draws.site.record_s, BEFORE, adjusted=tally.adjusted)
         return cls(draws, settings, world, erp, tally)
 
     def count(self, number: int, day: int) -> dict[int, int]:
@@ -58,6 +58,13 @@ class Yard:
             for slot, counted in self.count(number, day).items():
                 self.erp.set(slot, counted, at)
 
+    def take_stock(self) -> None:
+        """Before day one, everything is counted."""
+        with self.tally.pausing():
+            for number in range(self.draws.site.bins if self.settings.stock.counted_at_start else 0):
+                for slot, counted in self.world.count(number, 0, self.settings.people.wrong_counts).items():
+                    self.erp.set(slot, counted, BEFORE)
+
     def is_right(self, number: int) -> bool:
         """Whether a bin's record has the right total."""
         slots = self.world.slots_of(number)
@@ -70,6 +77,9 @@ class Yard:
 
 class Arm(Protocol):
     """A way to control records."""
+
+    def begin(self) -> None:
+        """The site is made ready."""
 
     def morning(self, day: int) -> None:
         """People count."""
@@ -86,6 +96,13 @@ class Arm(Protocol):
 
 class Nothing:
     """Nobody looks; only short picks correct records."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+
+    def begin(self) -> None:
+        """Stock is taken."""
+        self._yard.take_stock()
 
     def morning(self, day: int) -> None:
         """Nothing."""
@@ -108,7 +125,8 @@ class ByHand(Nothing):
     """
 
     def __init__(self, yard: Yard, *, is_calendar: bool) -> None:
-        self._yard, self._is_calendar = yard, is_calendar
+        super().__init__(yard)
+        self._is_calendar = is_calendar
         self._interval_b = np.array(
             [_YEAR / TIMES_A_YEAR[yard.class_of(number)] for number in range(yard.draws.site.bins)]
         )
@@ -126,17 +144,25 @@ class ByHand(Nothing):
             self._last_b[number] = day
 
 
-class SinglePhoto:
+class SinglePhoto(Nothing):
     """Each evening, each photographed bin's record is judged by its last photo alone; no history is kept.
 
     Judged by the same policy, promise and thresholds as the ledger does, and looked at in the same order of worth.
     """
 
     def __init__(self, yard: Yard, how: How, bank: PhotoBank) -> None:
-        self._yard, self._how, self._bank = yard, how, bank
+        super().__init__(yard)
+        self._how, self._bank = how, bank
         self._camera = Camera(bank, yard.draws, yard.world, yard.settings)
         self._last: dict[int, Shown] = {}
         self._queue: dict[int, float] = {}
+
+    def begin(self) -> None:
+        """Each bin is photographed, and stock is taken."""
+        for number in range(self._yard.draws.site.bins):
+            self._camera.shoot(0, number)
+        self._camera.end()
+        super().begin()
 
     def morning(self, day: int) -> None:
         """People look where a look saves more than it costs, the worthiest first."""

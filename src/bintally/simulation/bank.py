@@ -1,11 +1,11 @@
 """The photo bank: what the model really saw on real photos, and between two photos of one bin, to be drawn from.
 
 A simulated bin walks through the bank. When it is photographed, a real pair of photos is drawn whose counts are those
-of the bin then and now, among those whose earlier photo the model saw most alike to the bin's last one: so its errors
-run on from photo to photo as they do in real bins (`likeness` measures how far). Where nothing was moved, the pair is a
-photo held against itself taken again (`counting.remade`). A pair serves either way round: what was picked from one bin
-is stowed into another. Where the bank has no pair of two counts, a photo of the new count is drawn, and the pair tells
-nothing of the change.
+of the bin then and now: among those whose earlier photo the model saw most alike to the bin's last one, and of bins
+that the model takes for as much too full, or too empty, as this one so far. So its errors run on from photo to photo as
+they do in real bins (`likeness` measures how far). Where nothing was moved, the pair is a photo held against itself
+taken again (`counting.remade`). A pair serves either way round: what was picked from one bin is stowed into another.
+Where the bank has no pair of two counts, a photo of the new count is drawn, and the pair tells nothing of the change.
 
 Shapes: N photos, K count keys, D the largest change told apart.
 """
@@ -32,6 +32,9 @@ Source: TypeAlias = Literal["pair", "taken again", "alone", "first"]
 
 ALIKE: Final = 5
 """One of so many pairs is drawn, those most alike to the bin's last photo; never of more than a quarter of all."""
+
+LEAN: Final = 0.6
+"""How much a difference of one item between two bins' mean errors weighs, beside a difference of 1 in probabilities."""
 
 FEW: Final = 3
 """With fewer real pairs of two counts than this, those with the same change among neighbouring counts join."""
@@ -79,12 +82,16 @@ class PhotoBank:
         """A photo of a bin that was never photographed."""
         return Drawn(_pick(self._photos(count), luck), "first", None)
 
-    def next(self, last: int, before: int, now: int, luck: float) -> Drawn:
-        """The next photo of a bin whose last one was `last`, and which held `before` items then and holds `now`."""
+    def next(self, last: int, before: int, now: int, luck: float, *, lean: float | None = None) -> Drawn:
+        """The next photo of a bin whose last one was `last`, and which held `before` items then and holds `now`.
+
+        `lean`: the mean `error_n` of the bin's photos so far; None: that of the last one.
+        """
         rows = self._rows(before, now)
         if not len(rows):
             return Drawn(_pick(self._photos(now), luck), "alone", None)
         apart = np.abs(self.probabilities_nk[self.previous_n[rows]] - self.probabilities_nk[last]).sum(axis=1)
+        apart += LEAN * np.abs(self._lean_n[rows] - (self.error_n[last] if lean is None else lean))
         alike = rows[np.argsort(apart, kind="stable")[: min(ALIKE, -(-len(rows) // 4))]]
         row = _pick(alike, luck)
         return Drawn(row, "taken again" if before == now else "pair", self.evidence_nd[row])
@@ -159,6 +166,26 @@ class PhotoBank:
             previous_n=table["previous"].fill_null(-1).to_numpy(),
             evidence_nd=np.array(evidence, np.float32),
         )
+
+    @cached_property
+    def error_n(self) -> NDArray[np.float64]:
+        """[N] how many items too many the model sees on each photo, beside photos of the same count. 6+ counts as 6."""
+        seen_n = self.probabilities_nk.astype(np.float64) @ np.arange(self.probabilities_nk.shape[1])
+        known_n, error_n = np.minimum(self.count_n, _TOP), np.zeros(len(seen_n))
+        for count in np.unique(known_n):
+            error_n[known_n == count] = (
+                seen_n[known_n == count] - seen_n[(known_n == count) & (self.kind_n == 0)].mean()
+            )
+        return error_n
+
+    @cached_property
+    def _lean_n(self) -> NDArray[np.float64]:
+        """[N] the mean error of all photos of each photo's bin."""
+        real = self.kind_n == 0
+        many = np.bincount(self.group_n[real], minlength=int(self.group_n.max()) + 1)
+        total = np.bincount(self.group_n[real], self.error_n[real], minlength=len(many))
+        lean_n: NDArray[np.float64] = (total / np.maximum(many, 1))[self.group_n]
+        return lean_n
 
     @cached_property
     def _by_count(self) -> dict[int, NDArray[np.intp]]:

@@ -33,7 +33,10 @@ from bintally.settings import cache_folder, cpu_count
 from bintally.simulation.bank import KINDS, PhotoBank
 
 SHIPPED: Final = Path(__file__).parent / "champion.bank.parquet"
-"""What the bundled model saw on the test photos of the Amazon Bin Image Dataset: numbers and counts, no photos."""
+"""What the bundled model saw on the test photos of the Amazon Bin Image Dataset: numbers and counts, no photos.
+
+CC BY-NC-SA 3.0 US, as the photos and the model's weights; `benchmarks/simulation.py bank` makes it anew.
+"""
 
 _FORMAT: Final = 1
 _SEED: Final = 0

@@ -25,6 +25,7 @@ class Camera:
         self._share, self._rounds = settings.robots.photographed, settings.rounds_per_day
         self._sources: Counter[str] = Counter()
         self._last: dict[int, tuple[int, int]] = {}  # photo, count then
+        self._errors: dict[int, tuple[float, int]] = {}  # of a bin's photos: their sum, how many
         self._seen_b = [-1] * draws.site.bins  # day
         self._today: Counter[int] = Counter()
 
@@ -38,7 +39,10 @@ class Camera:
         luck = float(self._draws.photo_dbk[day, number, min(self._today[number], PHOTOS - 1)])
         self._today[number] += 1
         count, last = self._world.in_bin(number), self._last.get(number)
-        drawn = self._bank.first(count, luck) if last is None else self._bank.next(*last, count, luck)
+        total, many = self._errors.get(number, (0.0, 0))
+        lean = total / many if many else None
+        drawn = self._bank.first(count, luck) if last is None else self._bank.next(*last, count, luck, lean=lean)
+        self._errors[number] = total + float(self._bank.error_n[drawn.photo]), many + 1
         self._last[number] = (drawn.photo, count)
         self._seen_b[number] = day
         self._sources[drawn.source] += 1

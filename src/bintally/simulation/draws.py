@@ -58,7 +58,7 @@ class Site:
     @property
     def reorder_s(self) -> Ints:
         """[S] items at or below which a product is ordered again."""
-        return self.par_s // 3
+        return (2 * self.par_s) // 3
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def likeness(bank: PhotoBank, card: Card, *, seed: int = 0) -> Likeness:
     before = bank.previous_n[photos]
     third = photos[bank.previous_n[before] >= 0]
     first = bank.previous_n[bank.previous_n[third]]
-    walked_bp = _walked(bank, error_n, np.random.default_rng(seed))
+    walked_bp = error_n[_walked(bank, np.random.default_rng(seed))]
     return Likeness(
         real_1=_correlation(error_n[before], error_n[photos]),
         real_2=_correlation(error_n[first], error_n[third]),
@@ -53,19 +53,20 @@ def likeness(bank: PhotoBank, card: Card, *, seed: int = 0) -> Likeness:
     )
 
 
-def _walked(bank: PhotoBank, error_n: NDArray[np.floating], chance: np.random.Generator) -> NDArray[np.floating]:
-    """[B, P] errors of bins' photos, whose counts change as real ones do."""
+def _walked(bank: PhotoBank, chance: np.random.Generator) -> NDArray[np.intp]:
+    """[B, P] photos of bins whose counts change as real ones do."""
     photos = np.flatnonzero((bank.kind_n == KINDS.index("photo")) & (bank.previous_n >= 0))
     changes = (bank.count_n[photos] - bank.count_n[bank.previous_n[photos]]).tolist()
     starts = bank.count_n[photos].tolist()
-    walked = np.zeros((BINS, PHOTOS))
+    walked = np.zeros((BINS, PHOTOS), np.intp)
     for row in range(BINS):
         count = min(int(chance.choice(starts)), _MOST)
         drawn = bank.first(count, chance.random())
         for column in range(PHOTOS):
-            walked[row, column] = error_n[drawn.photo]
+            walked[row, column] = drawn.photo
+            lean = float(bank.error_n[walked[row, : column + 1]].mean())
             now = int(np.clip(count + chance.choice(changes), 0, _MOST))
-            drawn, count = bank.next(drawn.photo, count, now, chance.random()), now
+            drawn, count = bank.next(drawn.photo, count, now, chance.random(), lean=lean), now
     return walked
 
 

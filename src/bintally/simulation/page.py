@@ -31,6 +31,7 @@ def simulation_page(report: SimulationReport) -> str:
         losses=list(words.losses(report)),
         rates=list(_rates(settings)),
         photos=_photos(report),
+        books=[each for each in report.told.get(OURS, {}).items() if not each[0].startswith("photos")],
     )
 
 

@@ -68,6 +68,8 @@ def hero_png(report: SimulationReport) -> bytes:
 
 
 def _right(plot: "Axes", report: SimulationReport) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for arm in reversed(report.arms):
         weeks = list(range(1, len(arm.right_by_week) + 1))
         low, value, high = _ends(arm.right_by_week)
@@ -76,6 +78,7 @@ def _right(plot: "Axes", report: SimulationReport) -> None:
         plot.plot(weeks, value, color=colour, linewidth=_LINE.get(arm.arm, 1.8), solid_capstyle="round")
     plot.set_xlim(1, max(len(report.arms[0].right_by_week), 2))
     plot.set_ylim(top=1.0)
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     plot.set_xlabel("week", fontsize=8)
     plot.yaxis.set_major_formatter(_share)
     _label_ends(plot, report.arms)

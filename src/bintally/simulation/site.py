@@ -32,6 +32,7 @@ def live(
     """Lives through all days. `folder`: where the ledger is made, if the arm has one; there must be none."""
     yard = Yard.new(draw(settings, seed), settings)
     with _arm(arm, yard, how, bank, folder) as control:
+        control.begin()
         for day in range(settings.days):
             yard.world.night(day)
             control.morning(day)
@@ -62,7 +63,7 @@ def how_of(settings: SimulationSettings, bundle: Path | str | None) -> How:
 @contextmanager
 def _arm(arm: ArmName, yard: Yard, how: How, bank: PhotoBank, folder: Path) -> Iterator[Arm]:
     if arm == "nothing":
-        yield Nothing()
+        yield Nothing(yard)
     elif arm in ("hand", "calendar"):
         yield ByHand(yard, is_calendar=arm == "calendar")
     elif arm == "single":

@@ -11,7 +11,7 @@ from bintally.simulation.draws import Site
 from bintally.simulation.settings import Money, SimulationSettings
 from bintally.simulation.world import World
 
-By: TypeAlias = Literal["count", "picker"]
+By: TypeAlias = Literal["count", "picker", "start"]
 WEEK: Final = 7
 
 
@@ -73,6 +73,8 @@ class Tally:
     def adjusted(self, slot: int, before: int, after: int) -> None:
         """A record was corrected."""
         truth, told = int(self._world.truth_s[slot]), self.corrections
+        if self._by == "start":
+            return
         if self._by == "picker":
             told.by_pickers += 1
         elif after == truth:
@@ -85,13 +87,24 @@ class Tally:
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Records that are corrected meanwhile are so because people counted."""
-        self._by = "count"
-        yield
-        self._by = "picker"
+        with self._doing("count"):
+            yield
 
-    def counted(self, many: int = 1) -> None:
-        """People counted bins."""
-        self._counts += many
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Before day one: what is corrected meanwhile is not told."""
+        with self._doing("start"):
+            yield
+
+    @contextmanager
+    def _doing(self, by: By) -> Iterator[None]:
+        before, self._by = self._by, by
+        yield
+        self._by = before
+
+    def counted(self) -> None:
+        """A person counted a bin."""
+        self._counts += self._by != "start"
 
     def photographed(self, many: int = 1) -> None:
         """Photos were taken."""

@@ -26,6 +26,7 @@ from bintally.inventory.judging.looking import keep_comparison, keep_estimate
 from bintally.inventory.judging.reconcile import reconcile_site
 from bintally.inventory.ledger import Ledger, add_site, site_of
 from bintally.inventory.people import SYSTEM, add_person
+from bintally.inventory.policy.decide import Policy
 from bintally.inventory.review.case import DISAGREED
 from bintally.inventory.review.desk import Desk
 from bintally.inventory.review.leases import Leased
@@ -35,7 +36,7 @@ from bintally.simulation.bank import PhotoBank
 from bintally.simulation.camera import Camera, Shown
 from bintally.simulation.erp import KIND, bin_code, bin_number, sku
 from bintally.simulation.tally import capacity
-from bintally.simulation.world import FIRST_DAY, Touch
+from bintally.simulation.world import BEFORE, FIRST_DAY, Touch
 
 SITE: Final = "SIM"
 REVIEWERS: Final = ("rita", "rolf")
@@ -57,12 +58,29 @@ class WithLedger:
         self._facts: list[_FACT] = []
         self._photo_ids: dict[int, int] = {}  # of the last photo, by bin
         self._verdict_id = 0  # the last one that was told of
-        self._clock = FIRST_DAY
+        self._clock = BEFORE
         self._to = _set_up(ledger, yard)
         with ledger.read() as connection:
             self._site = site_of(connection)
             self._bins = {row.id: bin_number(row.code) for row in connection.execute(select(schema.Bin.__table__))}
         self._desks = [Desk(ledger, person=name, clock=lambda: self._clock) for name in (*REVIEWERS, APPROVER)]
+
+    def begin(self) -> None:
+        """Each bin is photographed, and stock is taken: by reviews of all bins, since no record is accepted yet."""
+        if not self._yard.settings.stock.counted_at_start:
+            return
+        with self._ledger.write() as connection:
+            for number in range(self._yard.draws.site.bins):
+                self._keep_photo(connection, bin_code(number), BEFORE + _PHOTO_AFTER, self._camera.shoot(0, number))
+            self._yard.erp.changed()
+        self._camera.end()
+        nothing = How(self._how.bundle, Policy(self._how.policy.settings, None), self._how.follow)
+        reconcile_site(self._ledger, nothing, self._site, at=BEFORE + timedelta(hours=1))
+        self._clock = BEFORE + timedelta(hours=2)
+        with self._yard.tally.pausing():
+            while (taken := self._desks[0].next()) is not None:
+                self._decide(self._desks[0], taken, 0)
+            self._post()
 
     def morning(self, day: int) -> None:
         """People take the worthiest reviews, count at the bins, and their corrections are posted."""
@@ -74,9 +92,8 @@ class WithLedger:
             self._clock = counted_at(day, place)
             place += self._look(review, day, place)
         self._clock += timedelta(minutes=10)
-        self._yard.erp.tell_time(self._clock)
         with self._yard.tally.counting():
-            post(self._ledger, self._to, self._yard.erp, clock=lambda: self._clock)
+            self._post()
 
     def touched(self, day: int, touch: Touch) -> None:
         """A transaction, and a photo of the bin."""
@@ -108,11 +125,15 @@ class WithLedger:
         return {
             **self._camera.told(),
             **{f"postings, {state}": many for state, many in states.items()},
-            "postings the stock system carried out": len(commits),
-            "of them more than once": sum(times > 1 for times in commits.values()),
+            "postings carried out": len(commits),
+            "postings carried out twice": sum(times > 1 for times in commits.values()),
             "lines of the audit log": verified.lines,
-            "of them broken": int(not verified.is_whole),
+            "audit logs that are broken": int(not verified.is_whole),
         }
+
+    def _post(self) -> None:
+        self._yard.erp.tell_time(self._clock)
+        post(self._ledger, self._to, self._yard.erp, clock=lambda: self._clock)
 
     def _worthwhile(self) -> list[Waiting]:
         """Open reviews that save more than they cost, the worthiest first, and all blind ones, which do not tell."""
@@ -246,8 +267,8 @@ def _set_up(ledger: Ledger, yard: Yard) -> ErpConnection:
                 site,
                 bin=stock.bin,
                 lines=stock.lines,
-                effective_at=FIRST_DAY,
-                received_at=FIRST_DAY,
+                effective_at=BEFORE,
+                received_at=BEFORE,
                 source=_SOURCE,
             )
         values = {
@@ -255,8 +276,8 @@ def _set_up(ledger: Ledger, yard: Yard) -> ErpConnection:
             "name": "stock-system",
             "kind": KIND,
             "settings": "{}",
-            "since": FIRST_DAY,
-            "made_at": FIRST_DAY,
+            "since": BEFORE,
+            "made_at": BEFORE,
         }
         connection.execute(insert(schema.ErpConnection).values(**values))
         return connection_of(connection)

@@ -1,10 +1,12 @@
 """Sites lived through by several processes, a site and an arm each; what they come to does not depend on how many."""
 
+import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -109,9 +111,17 @@ _common: _Common | None = None
 
 
 def _start(settings: SimulationSettings, bundle: Path, bank: PhotoBank, days: Any) -> None:
-    """In a new process."""
+    """In a new process, which ends with the one that started it, however that ends."""
     global _common
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _common = _Common(settings, how_of(settings, bundle), bank, lambda: days.put(1))
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _one(job: Job) -> ArmResult:

@@ -19,6 +19,10 @@ from bintally.simulation.settings import Errors
 FIRST_DAY: Final = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 
 
+BEFORE: Final = FIRST_DAY - timedelta(days=1)
+"""When the site is made ready."""
+
+
 class Touch(NamedTuple):
     """A pick (below 0) or stow as it was booked. `corrected`: the picker found too little; the record is 0 now."""
 
@@ -40,12 +44,12 @@ class Flow(msgspec.Struct):
 class World:
     """The truth of one site under one arm."""
 
-    def __init__(self, draws: Draws, errors: Errors) -> None:
+    def __init__(self, draws: Draws, errors: Errors, *, most_stowed: int) -> None:
         site = draws.site
         self.truth_s = site.truth_s.copy()
         self.flow = Flow()
         self.short_picks = self.missed_orders = 0
-        self._draws, self._errors, self._site = draws, errors, site
+        self._draws, self._errors, self._site, self._lot = draws, errors, site, most_stowed
         self._ordered_s = np.zeros(site.slots, np.int64)
         self._slots_b = [np.flatnonzero(site.bin_s == number).tolist() for number in range(site.bins)]
 
@@ -137,7 +141,8 @@ class World:
         """Orders, for the next day, what is low by the record."""
         site = self._site
         low_s = (erp.on_hand_s <= site.reorder_s) & (self._ordered_s == 0)
-        self._ordered_s = np.where(low_s, site.par_s - erp.on_hand_s, self._ordered_s)
+        lot_s = np.minimum(site.par_s - erp.on_hand_s, self._lot)
+        self._ordered_s = np.where(low_s, lot_s, self._ordered_s)
 
     def _beside(self, number: int, side: float) -> int:
         """The first product of the bin to the left or to the right."""
