@@ -88,11 +88,13 @@ def test_killed_midway_it_goes_on(week: SimulationSettings, bundle: Path, tmp_pa
     )
     command = [sys.executable, "-c", program, few.model_dump_json(), str(bundle), str(tmp_path / "out")]
     root = Path(__file__).parents[2]
-    child = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    with (tmp_path / "said").open("wb") as said:
+        child = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stderr=said)
     kept = tmp_path / "out" / RESULTS / "0-nothing.json"
     until = time.monotonic() + 120
     while not kept.is_file() and child.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
+    assert kept.is_file(), (tmp_path / "said").read_text()
     workers = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)

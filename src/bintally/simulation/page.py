@@ -1,16 +1,13 @@
 """A simulation as one self-contained page: what bintally is worth at a site like this, and what that rests on."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from bintally.pages import render
 from bintally.simulation import words
 from bintally.simulation.plot import COLOURS, cost_plot, effort_plot, right_plot
-from bintally.simulation.report import OURS, ArmFigures, SimulationReport
+from bintally.simulation.report import OURS, SimulationReport
 from bintally.simulation.settings import SimulationSettings
-
-WRONG_DAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
-"""What a wrong record may cost a day beside short picks and orders turned away: told for each."""
 
 
 def simulation_page(report: SimulationReport) -> str:
@@ -22,31 +19,18 @@ def simulation_page(report: SimulationReport) -> str:
         report=report,
         settings=settings,
         ours=ours,
+        headline=words.headline(report),
         others=[arm for arm in report.arms if arm.arm != OURS],
         rows=words.ROWS,
         words=words,
         colours=COLOURS,
         plots={"right": right_plot(report), "cost": cost_plot(report), "effort": effort_plot(report)},
-        what_if=list(_what_if(report)),
+        what_if=list(words.what_if(report)),
         losses=list(words.losses(report)),
         rates=list(_rates(settings)),
         photos=_photos(report),
         books=[each for each in report.told.get(OURS, {}).items() if not each[0].startswith("photos")],
     )
-
-
-def _what_if(report: SimulationReport) -> Iterator[tuple[float, list[float]]]:
-    """The cost of each arm, if a wrong record cost so much a day."""
-    now = float(report.settings["money"]["wrong_record_day"])
-    if not now:
-        return
-    for day in sorted({*WRONG_DAYS, now}):
-        yield day, [_cost_if(arm, day / now) for arm in report.arms]
-
-
-def _cost_if(arm: ArmFigures, times: float) -> float:
-    parts = {part: told.value or 0.0 for part, told in arm.cost.items()}
-    return sum(parts.values()) + (times - 1.0) * parts["wrong records"]
 
 
 def _rates(settings: SimulationSettings) -> Iterator[tuple[str, str, Any, str]]:

@@ -51,7 +51,7 @@ def effort_plot(report: SimulationReport) -> Markup:
             color=colour, fontsize=8,
         )  # fmt: skip
     plot.margins(x=0.22, y=0.14)
-    plot.set_xlim(left=min(0.0, plot.get_xlim()[0]))
+    plot.set_xlim(left=-0.04 * plot.get_xlim()[1])
     plot.set_xlabel("counts by people", fontsize=8)
     plot.yaxis.set_major_formatter(_share)
     return svg(figure)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from bintally.simulation.report import Figure, SimulationReport, Versus
+from bintally.simulation.report import OURS, ArmFigures, Figure, SimulationReport, Versus
 
 ARM_WORDS: Final = {
     "bintally": "bintally",
@@ -50,6 +50,9 @@ ROWS: Final = (
 """Figures of pages and tables; `better`: 1, more is better; -1, less is."""
 
 
+WRONG_DAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""What a wrong record may cost a day beside short picks and orders turned away: told for each."""
+
 EFFORT: Final = ("counts", "found_per_100_counts", "accepted")
 """More or less of these is no loss by itself: what they cost is in the cost."""
 
@@ -93,9 +96,30 @@ def is_clear(figure: Figure) -> bool:
     return figure.low is not None and figure.high is not None and (figure.low > 0 or figure.high < 0)
 
 
+def headline(report: SimulationReport) -> str:
+    """The first figure, beside the same people counting by hand and nobody."""
+    right = {arm.arm: told(arm.figures["right_bins_at_end"], "share") for arm in report.arms}
+    if OURS not in right:
+        return "A simulated site"
+    beside = {"hand": "where the same people count by hand", "nothing": "where nobody does"}
+    others = [f"{right[arm]} {words}" for arm, words in beside.items() if arm in right]
+    return ", ".join([f"With bintally {right[OURS]} of bins have a right record", *others])
+
+
+def what_if(report: SimulationReport) -> Iterator[tuple[float, list[float]]]:
+    """The cost of each arm, if a wrong record cost so much a day."""
+    now = float(report.settings["money"]["wrong_record_day"])
+    for day in sorted({*WRONG_DAYS, now}) if now else ():
+        yield day, [_cost_if(arm, day / now) for arm in report.arms]
+
+
 def losses(report: SimulationReport) -> Iterator[str]:
-    """Where bintally does worse than another arm by more than chance, and what it can't see at all."""
+    """Where bintally does worse than another arm by more than chance, or no better, and what it can't see at all."""
+    yield from _dearer(report)
     for versus in report.versus:
+        if not is_clear(versus.figures["right_bins_at_end"]):
+            change = difference(versus.figures["right_bins_at_end"], "share")
+            yield f"Not clearly better than {ARM_WORDS[versus.arm]} at the end: right records {change}."
         for row in (row for row in ROWS if row.name not in EFFORT and _is_worse(versus, row)):
             change = difference(versus.figures[row.name], row.kind)
             yield f"Worse than {ARM_WORDS[versus.arm]}: {row.title}, {change}."
@@ -103,8 +127,24 @@ def losses(report: SimulationReport) -> Iterator[str]:
         "A camera counts items, not products: two products of one bin taken for each other stay unseen until a count.",
         "Who takes from or puts into the bin beside leaves that one wrong, too, and no robot looks there before its "
         "next touch or round.",
+        "Of three and more items stowed at once it can hardly tell whether it was one more or fewer.",
         "Bins of 6 items and more look alike to the model: their records are never accepted, only ranked.",
     )
+
+
+def _dearer(report: SimulationReport) -> Iterator[str]:
+    """Prices at which something else is cheaper."""
+    names = [arm.arm for arm in report.arms]
+    for price, costs in what_if(report):
+        cheapest = names[costs.index(min(costs))]
+        if OURS in names and cheapest != OURS:
+            currency, name = report.settings["money"]["currency"], ARM_WORDS[cheapest]
+            yield f"At {price:.2f} {currency} a day for a wrong record, beside short picks, the cheapest is: {name}."
+
+
+def _cost_if(arm: ArmFigures, times: float) -> float:
+    parts = {part: spent.value or 0.0 for part, spent in arm.cost.items()}
+    return sum(parts.values()) + (times - 1.0) * parts["wrong records"]
 
 
 def _is_worse(versus: Versus, row: Row) -> bool:
