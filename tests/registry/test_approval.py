@@ -69,7 +69,7 @@ def test_the_champion_and_the_challenger_stay_in_use(registry: Registry, bundle:
         retire(registry, "2", by="anna", reason="old")
     promoted(registry, "2")
     with registry.read() as connection:
-        assert pointing_to(connection, two) == ["challenger", "champion"]
+        assert pointing_to(connection, two) == ["champion"]  # and the challenger no more
         assert pointing_to(connection, champion) == []
     assert retire(registry, "1", by="anna", reason="old").state == "Retired"
 

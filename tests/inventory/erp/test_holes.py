@@ -251,7 +251,7 @@ def test_two_who_post_at_once_do_not(yard: Yard) -> None:
 
     yard.erp.prepare = prepare  # type: ignore[assignment, method-assign]
     assert yard.post() == (1, 0, 0, 0)
-    assert "is at it just now" in refusals[0]
+    assert "is at work on notebook" in refusals[0]
 
 
 def test_a_pause_stops_a_run_that_is_under_way(yard: Yard) -> None:
