@@ -11,7 +11,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+import msgspec
 
 from bintally.errors import BintallyError, StorageError
 
@@ -20,6 +22,8 @@ _CODE = {".py", ".html"}
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PLACE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+Row = TypeVar("Row", bound=msgspec.Struct)
 
 
 @contextmanager
@@ -259,3 +263,20 @@ def is_current(folder: Path, stage: str, *, inputs: Mapping[str, str], settings:
 def _part_of(target: Path) -> Path:
     """The hidden name `target` is written under; a fresh one each time, so that writers never share it."""
     return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+
+
+def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """The whole lines of a file of JSON lines, in the order they were written; none where there is no file.
+
+    A line that a kill has torn, or that is of another kind, is none.
+    """
+    if not path.is_file():
+        return
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                if line.strip():
+                    yield decoder.decode(line)
+            except msgspec.DecodeError:
+                continue

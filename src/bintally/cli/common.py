@@ -4,11 +4,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bintally.errors import BintallyError, MissingExtraError
+from bintally.errors import BintallyError, MissingExtraError, UsageError
 from bintally.progress import SILENT, Progress, Task
 
 if TYPE_CHECKING:
@@ -123,6 +124,21 @@ _EXTRAS = {
     "torch": "train",
     "torchvision": "train",
 }
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """A moment by ISO 8601; without an offset UTC. None: nobody told one.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no moment.", hint="Write it like 2026-11-21T08:30:00+01:00.") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -1,13 +1,21 @@
 """`bintally evidence`: why a record was corrected, in a bundle that anybody can check."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bintally.cli.common import MOST_NUMBER, AsOption, Json, LedgerOption, SiteOption, console, emit_json, progress_for
-from bintally.errors import UsageError
+from bintally.cli.common import (
+    MOST_NUMBER,
+    AsOption,
+    Json,
+    LedgerOption,
+    SiteOption,
+    console,
+    emit_json,
+    moment_of,
+    progress_for,
+)
 
 if TYPE_CHECKING:
     from bintally.inventory.evidence.export import ExportReport
@@ -61,7 +69,7 @@ def export(
     from bintally.records import to_plain
     from bintally.settings import acting_person, ledger_place
 
-    wanted = Wanted(adjustment=adjustment, decision=decision, bin=code, since=_moment(since), until=_moment(until))
+    wanted = Wanted(adjustment=adjustment, decision=decision, bin=code, since=moment_of(since), until=moment_of(until))
     with Ledger.open(ledger_place(ledger)) as opened:
         report = export_evidence(
             ledger=opened,
@@ -116,16 +124,6 @@ def verify(
         _show_verified(report)
     if report.outcome != "vouched":
         raise typer.Exit(UNVOUCHED if report.outcome == "unvouched" else BROKEN)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no moment.", hint="Write it like 2026-11-21T08:30:00+01:00.") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _show_export(report: "ExportReport") -> None:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bintally.cli.common import MOST_NUMBER, AsOption, Json, LedgerOption, SiteOption, console, emit_json
+from bintally.cli.common import MOST_NUMBER, AsOption, Json, LedgerOption, SiteOption, console, emit_json, moment_of
 from bintally.errors import UsageError
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def decide(
             lines=lines_of(line or []) or None,
             note=note,
             key=key,
-            counted_at=_moment(counted_at),
+            counted_at=moment_of(counted_at),
         )
     words = f"{told.kind}: decision {told.decision_id}, the review is {told.state}."
     if told.kind == "count":  # whether it does is not for who has counted blind
@@ -276,7 +275,7 @@ def labels(
     from bintally.settings import ledger_place
 
     with Ledger.open(ledger_place(ledger)) as opened, opened.read() as connection:
-        many = export_labels(connection, site_of(connection, site), out, since=_moment(since), until=_moment(until))
+        many = export_labels(connection, site_of(connection, site), out, since=moment_of(since), until=moment_of(until))
     _tell({"out": str(out), "labels": many}, f"{many:,} labels in {out}.", json_output)
 
 
@@ -288,16 +287,6 @@ def _desk(ledger: str | None, person: str | None, site: str | None, minutes: flo
 
     with Ledger.open(ledger_place(ledger)) as opened:
         yield Desk(opened, person=acting_person(person), site=site, minutes=minutes)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no moment.", hint="Write it like 2026-11-21T08:30:00+01:00.") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _tell(document: object, words: str, json_output: bool) -> None:

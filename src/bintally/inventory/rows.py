@@ -1,4 +1,4 @@
-"""Rows of the database as Parquet on disk, a block at a time: memory does not grow with the table."""
+"""Rows of the database as tables, a block at a time; as Parquet on disk, memory does not grow with the table."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -61,3 +61,24 @@ def _type(column: sa.types.TypeEngine[Any]) -> pl.DataType:
     if isinstance(column, Money):
         return pl.Decimal(38, 4)
     return next(kind for ours, kind in _PLAIN if isinstance(column, ours))
+
+
+def table_of(connection: sa.Connection, query: sa.Executable, columns: Any) -> pl.DataFrame:
+    """A query's rows as a table of `columns` (their polars types), read in parts so that only numbers are kept."""
+    rows = connection.execute(query.execution_options(yield_per=_BLOCK))
+    parts = (pl.DataFrame(part, schema=columns, orient="row") for part in rows.partitions())
+    return pl.concat([pl.DataFrame(schema=columns), *parts])
+
+
+def epoch_s(connection: sa.Connection, moment: Any) -> Any:
+    """A column of moments as whole seconds since 1970."""
+    if connection.dialect.name == "sqlite":
+        return sa.cast(sa.func.strftime("%s", sa.func.substr(moment, 1, 19)), sa.BigInteger)
+    return sa.cast(sa.func.floor(sa.func.extract("epoch", moment)), sa.BigInteger)
+
+
+def number_in(connection: sa.Connection, body: Any, name: str) -> Any:
+    """A number out of a column of JSON."""
+    if connection.dialect.name == "sqlite":
+        return sa.func.json_extract(body, f"$.{name}")
+    return sa.cast(body, sa.JSON)[name].as_float()

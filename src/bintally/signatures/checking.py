@@ -76,14 +76,14 @@ def inspect(folder: Path, trusted: Sequence[Path] = ()) -> Signed:
         UsageError: one of `trusted` is no public key.
         MissingExtraError: keys are given, and `cryptography` is not installed.
     """
-    keys = _keys(trusted)
+    keys = keys_of(trusted)
     files = files_of(folder)
     found = Signed(folder=str(folder), sha256=digest_over(files), files=tuple(files), is_signed=False)
     try:
         envelope = read_envelope(folder / SIGNATURE)
         if envelope is None:
             return _unsigned(found) if trusted else found
-        signers = tuple(_signer(each, envelope, keys) for each in envelope.signatures)
+        signers = tuple(signer_of(each, envelope, keys) for each in envelope.signatures)
         found = msgspec.structs.replace(found, is_signed=True, signers=signers)
         if trusted and not found.trusted:
             return _distrusted(found)
@@ -92,7 +92,13 @@ def inspect(folder: Path, trusted: Sequence[Path] = ()) -> Signed:
         return msgspec.structs.replace(found, problem=error.message, hint=error.hint)
 
 
-def _keys(trusted: Sequence[Path]) -> list["PublicKey"]:
+def keys_of(trusted: Sequence[Path]) -> list["PublicKey"]:
+    """The public keys in files.
+
+    Raises:
+        UsageError: one is none.
+        MissingExtraError: `cryptography` is not installed.
+    """
     if not trusted:
         return []
     with signatures_extra():
@@ -100,8 +106,8 @@ def _keys(trusted: Sequence[Path]) -> list["PublicKey"]:
     return [read_public(path) for path in trusted]
 
 
-def _signer(signature: Signature, envelope: Envelope, keys: Sequence["PublicKey"]) -> Signer:
-    """Any trusted key may have made it, whatever name the envelope gives it."""
+def signer_of(signature: Signature, envelope: Envelope, keys: Sequence["PublicKey"]) -> Signer:
+    """Who made a signature: any trusted key may have, whatever name the envelope gives it."""
     sig, signed = decoded(signature.sig), envelope.signed
     key = next((key for key in keys if key.made(sig, signed)), None)
     return Signer(signature.keyid) if key is None else Signer(key.id, key.name)

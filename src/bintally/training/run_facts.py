@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bintally.artifacts import read_rows
 from bintally.errors import CheckpointError, ConfigError
 from bintally.training.diagnose.finding import Finding
 from bintally.training.finished import RECIPE, RUN, TrainReport
@@ -24,7 +25,6 @@ from bintally.training.run_log import (
     VALIDATIONS,
     StepRow,
     ValidationRow,
-    read_rows,
 )
 
 _OPERATORS: Final = Path("profile") / "operators.json"

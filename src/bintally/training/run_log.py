@@ -13,11 +13,12 @@ does steps over. Nothing here decides weights, and nothing is read back by a tra
 """
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic
 
 import msgspec
+
+from bintally.artifacts import Row, read_rows
 
 LOG: Final = "log"
 STEPS: Final = "steps.jsonl"
@@ -104,9 +105,6 @@ class SystemRow(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory_percent: tuple[float, ...] = ()
 
 
-Row = TypeVar("Row", bound=msgspec.Struct)
-
-
 class Stream(Generic[Row]):
     """Appends rows to a file, flushed about once a second; a run that died leaves all but the last second."""
 
@@ -132,20 +130,6 @@ class Stream(Generic[Row]):
     def close(self) -> None:
         """The last line is written."""
         self._file.close()
-
-
-def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """The whole lines of a stream, in the order they were written; none where there is no file."""
-    if not path.is_file():
-        return
-    decoder = msgspec.json.Decoder(kind)
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                if line.strip():
-                    yield decoder.decode(line)
-            except msgspec.DecodeError:
-                continue  # torn by a kill
 
 
 def read_steps(run: Path) -> list[StepRow]:

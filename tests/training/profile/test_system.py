@@ -2,11 +2,12 @@ import multiprocessing
 import time
 from pathlib import Path
 
+from bintally.artifacts import read_rows
 from bintally.training.profile.cores import usable_cores
 from bintally.training.profile.machine import read_environment
 from bintally.training.profile.rules import system_usage
 from bintally.training.profile.system import Machine, SystemSampler
-from bintally.training.run_log import LOG, SYSTEM, SystemRow, read_rows
+from bintally.training.run_log import LOG, SYSTEM, SystemRow
 
 
 def _spin(seconds: float) -> int:

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
+from bintally.artifacts import read_rows
 from bintally.errors import TrainingError
 from bintally.training.network import WEIGHTS
 from bintally.training.profile.machine import read_environment
 from bintally.training.profile.timing import StepTimer, with_totals
 from bintally.training.run import train
-from bintally.training.run_log import LOG, PHASES, SYSTEM, VALIDATIONS, SystemRow, ValidationRow, read_rows, read_steps
+from bintally.training.run_log import LOG, PHASES, SYSTEM, VALIDATIONS, SystemRow, ValidationRow, read_steps
 from tests.training.conftest import tiny_recipe
 from tests.training.profile.conftest import train_toy
 

@@ -1,4 +1,4 @@
-"""What all verbs of `bintally erp` share: which connection, and how moments and corrections are told."""
+"""What all verbs of `bintally erp` share: which connection, and how spans of time and corrections are told."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -19,19 +19,6 @@ Number = Annotated[
 Note = Annotated[str, typer.Option("--note", help="Why, for whoever reads it later.")]
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def moment_of(text: str) -> datetime:
-    """A moment by ISO 8601; without an offset UTC.
-
-    Raises:
-        UsageError: it is none.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no moment.", hint="Write it like 2026-11-21T08:30:00+01:00.") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def seconds_of(text: str) -> float:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bintally.cli.common import AsOption, Json, LedgerOption, SiteOption, console, emit_json
-from bintally.cli.erp.common import Name, moment_of, shown
+from bintally.cli.common import AsOption, Json, LedgerOption, SiteOption, console, emit_json, moment_of
+from bintally.cli.erp.common import Name, shown
 from bintally.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def connect(
             settings=_settings(setting or []),
             by=acting_person(person),
             site=site,
-            since=None if since is None else moment_of(since),
+            since=moment_of(since),
             check=check,
         )
     if json_output:

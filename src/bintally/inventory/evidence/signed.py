@@ -9,10 +9,9 @@ import msgspec
 
 from bintally.errors import BundleError
 from bintally.inventory.evidence.layout import MANIFEST
-from bintally.signatures.checking import Signer
+from bintally.signatures.checking import Signer, keys_of, signer_of
 from bintally.signatures.digest import SIGNATURE
 from bintally.signatures.envelope import IN_TOTO, SHOWN, Envelope, Signature, bytes_of, decoded, read_envelope
-from bintally.signatures.extra import signatures_extra
 from bintally.signatures.statement import files_in, statement_of
 
 if TYPE_CHECKING:
@@ -61,12 +60,12 @@ def with_signature(folder: Path, files: Mapping[str, str], trusted: Sequence[Pat
         UsageError: one of `trusted` is no public key.
         MissingExtraError: keys are given, and `cryptography` is not installed.
     """
-    keys = _keys(trusted)
+    keys = keys_of(trusted)
     try:
         envelope = read_envelope(folder / SIGNATURE)
         if envelope is None:
             return Compared(problems=("It is not signed.",) if keys else ())
-        signers = tuple(_signer(each, envelope, keys) for each in envelope.signatures)
+        signers = tuple(signer_of(each, envelope, keys) for each in envelope.signatures)
         told = files_in(envelope.body) if envelope.payload_type == IN_TOTO else {}
         problems = list(_problems(folder, envelope, signers, keys))
     except BundleError as error:
@@ -96,17 +95,3 @@ def _plain(envelope: Envelope) -> Envelope:
 
 def _again(text: str) -> str:
     return base64.b64encode(decoded(text)).decode()
-
-
-def _keys(trusted: Sequence[Path]) -> list["PublicKey"]:
-    if not trusted:
-        return []
-    with signatures_extra():
-        from bintally.signatures.keys import read_public
-    return [read_public(path) for path in trusted]
-
-
-def _signer(signature: Signature, envelope: Envelope, keys: Sequence["PublicKey"]) -> Signer:
-    sig, signed = decoded(signature.sig), envelope.signed
-    key = next((key for key in keys if key.made(sig, signed)), None)
-    return Signer(signature.keyid) if key is None else Signer(key.id, key.name)

@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import polars as pl
-from sqlalchemy import JSON, BigInteger, Connection, Executable, case, cast, func, select, type_coerce
+from sqlalchemy import BigInteger, Connection, case, select, type_coerce
 
 from bintally.inventory import schema
+from bintally.inventory.rows import epoch_s, number_in, table_of
 from bintally.inventory.verdict import OUTCOMES
-
-_AT_ONCE: Final = 100_000
 
 VERDICTS: Final[dict[str, Any]] = {
     "id": pl.Int64,
@@ -83,16 +82,16 @@ def read(connection: Connection, site_ids: Sequence[int], *, until_s: int, by_pr
             verdict.bin_id,
             place.site_id,
             verdict.outcome,
-            case((verdict.outcome == "match", _promised(connection))),
+            case((verdict.outcome == "match", number_in(connection, verdict.body, "promised"))),
             record.quantity,
-            _seconds(connection, verdict.made_at),
+            epoch_s(connection, verdict.made_at),
         )
         .join(record, record.id == verdict.record_id)
         .join(place, place.id == verdict.bin_id)
         .where(here, record.source != schema.CORRECTION, verdict.made_at < until)
     )
     review, decision, change = schema.Review, schema.Decision, schema.Adjustment
-    opened_s, closed_s = _seconds(connection, review.opened_at), _seconds(connection, review.closed_at)
+    opened_s, closed_s = epoch_s(connection, review.opened_at), epoch_s(connection, review.closed_at)
     reviews = (
         select(review.id, review.verdict_id, review.state, review.propensity, opened_s, closed_s)
         .join(place, place.id == review.bin_id)
@@ -116,7 +115,7 @@ def read(connection: Connection, site_ids: Sequence[int], *, until_s: int, by_pr
             decision.kind,
             decision.count,
             decision.undoes_id,
-            _seconds(connection, decision.made_at),
+            epoch_s(connection, decision.made_at),
             base.scalar_subquery(),
         )
         .join(review, review.id == decision.review_id)
@@ -135,32 +134,11 @@ def read(connection: Connection, site_ids: Sequence[int], *, until_s: int, by_pr
     line = schema.StockLine
     lines = select(line.record_id, line.product_id).where(line.record_id.in_(select(verdict.record_id)))
     return Facts(
-        verdicts=_frame(connection, judged, VERDICTS),
-        reviews=_frame(connection, reviews, REVIEWS),
-        decisions=_frame(connection, decisions, DECISIONS),
-        adjustments=_frame(connection, adjustments, ADJUSTMENTS),
-        lines=_frame(connection, lines, LINES) if by_product else pl.DataFrame(schema=LINES),
-        products=_frame(connection, products, PRODUCTS),
+        verdicts=table_of(connection, judged, VERDICTS),
+        reviews=table_of(connection, reviews, REVIEWS),
+        decisions=table_of(connection, decisions, DECISIONS),
+        adjustments=table_of(connection, adjustments, ADJUSTMENTS),
+        lines=table_of(connection, lines, LINES) if by_product else pl.DataFrame(schema=LINES),
+        products=table_of(connection, products, PRODUCTS),
         until_s=until_s,
     )
-
-
-def _frame(connection: Connection, query: Executable, columns: dict[str, Any]) -> pl.DataFrame:
-    """A query's rows by column, read in parts so that only numbers are kept."""
-    rows = connection.execute(query.execution_options(yield_per=_AT_ONCE))
-    parts = (pl.DataFrame(part, schema=columns, orient="row") for part in rows.partitions())
-    return pl.concat([pl.DataFrame(schema=columns), *parts])
-
-
-def _seconds(connection: Connection, moment: Any) -> Any:
-    if connection.dialect.name == "sqlite":
-        return cast(func.strftime("%s", func.substr(moment, 1, 19)), BigInteger)
-    return cast(func.floor(func.extract("epoch", moment)), BigInteger)
-
-
-def _promised(connection: Connection) -> Any:
-    """What a verdict promises, out of its JSON."""
-    body = schema.Verdict.body
-    if connection.dialect.name == "sqlite":
-        return func.json_extract(body, "$.promised")
-    return cast(body, JSON)["promised"].as_float()

@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import polars as pl
-from sqlalchemy import JSON, BigInteger, Connection, Executable, Subquery, case, cast, func, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Subquery, case, func, select, type_coerce
 
 from bintally.inventory import schema
 from bintally.inventory.ledger import Site
 from bintally.inventory.review.case import stands
+from bintally.inventory.rows import epoch_s, number_in, table_of
 
-_AT_ONCE: Final = 100_000
 _BINS_AT_ONCE: Final = 500
 _DAY_S: Final = 86_400
 _MONEY: Final = 10_000
@@ -60,8 +60,8 @@ def read(connection: Connection, site: Site, day: date) -> Facts:
     looks = _last_looks(site, end)
     changes = _changes(connection, site, end)
     counts = _counts(connection, site, end, changes)
-    seen = _frame(connection, _judged(connection, site, end), _SEEN)
-    moves = _frame(connection, _moves(site, end, looks), _MOVES)
+    seen = table_of(connection, _judged(connection, site, end), _SEEN)
+    moves = table_of(connection, _moves(site, end, looks), _MOVES)
     last = counts.group_by("id").agg(pl.col("at_s").max().alias("counted_s"))
     bins = _bins(connection, site, end).join(last, on="id", how="left", maintain_order="left")
     bins = bins.join(seen.rename({"at_s": "seen_s"}), on="id", how="left", maintain_order="left")
@@ -82,7 +82,7 @@ def last_photos(connection: Connection, site: Site, day: date, bins: Sequence[st
     """`bin` and `days` since its last photo, of those of `bins` that have one."""
     end = datetime.combine(day, datetime.min.time(), UTC) + timedelta(days=1)
     photo, place = schema.Photo, schema.Bin
-    newest = _seconds(connection, func.max(photo.taken_at))
+    newest = epoch_s(connection, func.max(photo.taken_at))
     parts = [pl.DataFrame(schema={"bin": pl.String, "at_s": pl.Int64})]
     for start in range(0, len(bins), _BINS_AT_ONCE):
         query = (
@@ -91,7 +91,7 @@ def last_photos(connection: Connection, site: Site, day: date, bins: Sequence[st
             .where(place.site_id == site.id, place.code.in_(bins[start : start + _BINS_AT_ONCE]), photo.taken_at < end)
             .group_by(place.code)
         )
-        parts.append(_frame(connection, query, dict(parts[0].schema)))
+        parts.append(table_of(connection, query, dict(parts[0].schema)))
     return pl.concat(parts).select("bin", days=_days(int(end.timestamp()), "at_s"))
 
 
@@ -114,7 +114,7 @@ def _bins(connection: Connection, site: Site, end: datetime) -> pl.DataFrame:
     )
     money = type_coerce(product.unit_value, BigInteger)
     products = select(product.id, product.abc, money).where(product.site_id == site.id)
-    lines = _frame(connection, told, _LINES).join(_frame(connection, products, _PRODUCTS), on="product", how="left")
+    lines = table_of(connection, told, _LINES).join(table_of(connection, products, _PRODUCTS), on="product", how="left")
     total = (pl.col("quantity") * pl.col("unit_money")).sum() / pl.col("quantity").sum()
     each = pl.when(pl.col("quantity").sum() > 0).then(total).otherwise(pl.col("unit_money").mean())
     valued = pl.when(pl.col("unit_money").is_not_null().all()).then(each / _MONEY)
@@ -159,8 +159,8 @@ def _counts(connection: Connection, site: Site, end: datetime, changes: pl.DataF
         .correlate(each)
         .scalar_subquery()
     )
-    at_s, before_s = _seconds(connection, each.c.counted_at), _seconds(connection, each.c.before)
-    table = _frame(connection, select(each.c.decision_id, each.c.bin_id, at_s, before_s, touches), _COUNTS)
+    at_s, before_s = epoch_s(connection, each.c.counted_at), epoch_s(connection, each.c.before)
+    table = table_of(connection, select(each.c.decision_id, each.c.bin_id, at_s, before_s, touches), _COUNTS)
     told = table.join(changes.rename({"at_s": "changed_s"}), on="id", how="inner").filter(
         pl.col("changed_s") > pl.col("before_s"), pl.col("changed_s") <= pl.col("at_s")
     )
@@ -194,7 +194,12 @@ def _newest(site: Site, end: datetime) -> Subquery:
 def _judged(connection: Connection, site: Site, end: datetime) -> Any:
     verdict, belief, newest = schema.Verdict, schema.Belief, _newest(site, end)
     return (
-        select(verdict.bin_id, verdict.right, _prior_right(connection), _seconds(connection, belief.at))
+        select(
+            verdict.bin_id,
+            verdict.right,
+            number_in(connection, verdict.body, "prior_right"),
+            epoch_s(connection, belief.at),
+        )
         .join(newest, newest.c.id == verdict.id)
         .join(belief, belief.id == verdict.belief_id)
     )
@@ -236,10 +241,10 @@ def _changes(connection: Connection, site: Site, end: datetime) -> pl.DataFrame:
         .where(place.site_id == site.id, record.effective_at < end)
         .subquery()
     )
-    changed = select(each.c.bin_id, _seconds(connection, each.c.effective_at)).where(
+    changed = select(each.c.bin_id, epoch_s(connection, each.c.effective_at)).where(
         each.c.quantity != each.c.before, each.c.source != schema.CORRECTION
     )
-    return _frame(connection, changed, _TIMES)
+    return table_of(connection, changed, _TIMES)
 
 
 def _changed(bins: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
@@ -251,24 +256,3 @@ def _changed(bins: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
 
 def _days(end_s: int, column: str) -> pl.Expr:
     return (end_s - pl.col(column)) / _DAY_S
-
-
-def _frame(connection: Connection, query: Executable, columns: dict[str, Any]) -> pl.DataFrame:
-    """A query's rows by column, read in parts so that only numbers are kept."""
-    rows = connection.execute(query.execution_options(yield_per=_AT_ONCE))
-    parts = (pl.DataFrame([tuple(row) for row in part], schema=columns, orient="row") for part in rows.partitions())
-    return pl.concat([pl.DataFrame(schema=columns), *parts])
-
-
-def _prior_right(connection: Connection) -> Any:
-    """What a verdict set out from, out of its JSON."""
-    body = schema.Verdict.body
-    if connection.dialect.name == "sqlite":
-        return func.json_extract(body, "$.prior_right")
-    return cast(body, JSON)["prior_right"].as_float()
-
-
-def _seconds(connection: Connection, moment: Any) -> Any:
-    if connection.dialect.name == "sqlite":
-        return cast(func.strftime("%s", func.substr(moment, 1, 19)), BigInteger)
-    return cast(func.floor(func.extract("epoch", moment)), BigInteger)

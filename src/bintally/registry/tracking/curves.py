@@ -4,10 +4,11 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
+from bintally.artifacts import Row, read_rows
 from bintally.registry.registration.run_files import RunFiles
 
 LOG: Final = "log"
@@ -52,9 +53,6 @@ class _System(msgspec.Struct, frozen=True):
     gpu_memory_percent: tuple[float, ...] = ()
 
 
-Row = TypeVar("Row", bound=msgspec.Struct)
-
-
 class Log(msgspec.Struct, frozen=True, kw_only=True):
     """The streams of a run's log; each step once, as it was done last."""
 
@@ -65,11 +63,11 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, run: Path) -> "Log":
         """The log of the run in that folder; empty streams where there is none."""
-        steps = {row.step: row for row in _rows(run / LOG / "steps.jsonl", _Step)}
+        steps = {row.step: row for row in read_rows(run / LOG / "steps.jsonl", _Step)}
         return cls(
             steps=tuple(steps[step] for step in sorted(steps)),
-            validations=tuple(_rows(run / LOG / "validations.jsonl", _Validation)),
-            system=tuple(_rows(run / LOG / "system.jsonl", _System)),
+            validations=tuple(read_rows(run / LOG / "validations.jsonl", _Validation)),
+            system=tuple(read_rows(run / LOG / "system.jsonl", _System)),
         )
 
     @property
@@ -160,17 +158,3 @@ def _windows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     size = -(-len(rows) // POINTS) or 1
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _rows(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """The whole lines of a stream; a torn one, or one of another version, is none."""
-    if not path.is_file():
-        return
-    decoder = msgspec.json.Decoder(kind)
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                if line.strip():
-                    yield decoder.decode(line)
-            except msgspec.DecodeError:
-                continue

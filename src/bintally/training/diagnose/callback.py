@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from bintally.artifacts import write_bytes
+from bintally.artifacts import read_rows, write_bytes
 from bintally.progress import Progress
 from bintally.training.diagnose.finding import Finding
 from bintally.training.diagnose.rules import select
@@ -18,7 +18,7 @@ from bintally.training.diagnose.settings import DiagnoseSettings
 from bintally.training.diagnose.watcher import Watcher
 from bintally.training.module import CountModule
 from bintally.training.network import CountNetwork
-from bintally.training.run_log import FINDINGS, LOG, Stream, read_rows
+from bintally.training.run_log import FINDINGS, LOG, Stream
 
 
 def read_findings(run: Path) -> list[Finding]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bintally.artifacts import read_rows
 from bintally.training.diagnose.finding import Finding
 from bintally.training.profile.machine import Environment, read_environment
 from bintally.training.run_log import (
@@ -15,7 +16,6 @@ from bintally.training.run_log import (
     StepRow,
     SystemRow,
     ValidationRow,
-    read_rows,
     read_steps,
 )
 
