@@ -102,7 +102,7 @@ def show(ledger: LedgerOption = None, json_output: Json = False) -> None:
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="bins, products, records, movements or photos.")],
+    kind: Annotated[str, typer.Argument(help="bins, products, records, movements, photos or counts.")],
     file: Annotated[Path, typer.Argument(help="CSV or Parquet.")],
     site: SiteOption = None,
     create_bins: Annotated[bool, typer.Option("--create-bins", help="Add bins that the site does not have.")] = False,
@@ -120,8 +120,9 @@ def import_(
 
     Columns: bins: bin. products: product, name, abc, unit, unit_value, height_in, length_in, width_in, weight_lb.
     records: bin, quantity, effective_at, product, unit, key, source. movements: bin, quantity, moved_at, product, unit,
-    key. photos: photo (a path, from the file's folder on), bin, taken_at; their bytes are kept by hash. Times are ISO
-    8601, without an offset UTC. Lines of one bin and time are the products of one record.
+    key. photos: photo (a path, from the file's folder on), bin, taken_at; their bytes are kept by hash. counts, by who
+    has counted at the bins, such as a plan's: bin, count (empty: not counted), counted_at, product, note, key. Times
+    are ISO 8601, without an offset UTC. Lines of one bin and time are the products of one record.
 
     Example: `bintally ledger import records stock.csv --site STR1 --as mara`
     """
@@ -162,7 +163,8 @@ def _show_import(report: "ImportReport") -> None:
         out.print(f"{report.rejected:,} line(s) could not go in; all are in {report.rejects}.", style="yellow")
     if any("is no bin of" in line.why for line in report.first):
         out.print("Bins that are new: add [cyan]--create-bins[/], or [cyan]bintally ledger import bins FILE[/] first.")
-    changed = f", {report.changed:,} values changed" if report.changed else ""
+    words = "records corrected" if report.kind == "counts" else "values changed"
+    changed = f", {report.changed:,} {words}" if report.changed else ""
     bins = f", {report.bins:,} bins created" if report.bins else ""
     out.print(
         f"{report.kind}: [bold]{report.new:,} new[/]{changed}{bins}, {report.held:,} were there "

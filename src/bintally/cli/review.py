@@ -52,7 +52,7 @@ def list_reviews(
     ledger: LedgerOption = None,
     site: SiteOption = None,
     reason: Annotated[
-        str | None, typer.Option(help="Only these: mismatch, uncertain, check, recount or disagreed.")
+        str | None, typer.Option(help="Only these: mismatch, uncertain, check, recount, disagreed or planned.")
     ] = None,
     abc: Annotated[str | None, typer.Option("--class", help="Only bins with a product of this ABC class.")] = None,
     product: Annotated[str | None, typer.Option(help="Only bins with this product (SKU).")] = None,

@@ -256,7 +256,7 @@ class Review(Table):
     state: Mapped[str] = mapped_column(String(20), default="open")
     reason: Mapped[str] = mapped_column(
         String(20)
-    )  # mismatch, uncertain, check (of an accepted one), recount, disagreed
+    )  # mismatch, uncertain, check (of an accepted one), recount, disagreed, planned (counted without being asked)
     blind: Mapped[bool] = mapped_column(default=False)
     worth: Mapped[Decimal]  # what a look is expected to save
     propensity: Mapped[float]  # how likely such a bin was to be looked at

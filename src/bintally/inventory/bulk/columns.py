@@ -7,17 +7,20 @@
 | records | bin, quantity, effective_at | product, unit, key, source, received_at |
 | movements | bin, quantity, moved_at | product, unit, key, received_at |
 | photos | photo (a path, from the file's folder on), bin, taken_at | |
+| counts | bin, count, counted_at | product, note, key |
 
 Times are ISO 8601, without an offset UTC. Lines of records that share bin, effective_at and key are one record, a
-product each; a line without a product tells a bin's total. `key` is the sender's own name of a fact; without one it is
-known by its content. `received_at` is for moving a ledger: when the fact was first known (else: now).
+product each, and lines of counts that share bin and counted_at are one count; a line without a product tells a bin's
+total. A line without a count was not counted: a plan can be worked off in its own file. `key` is the sender's own name
+of a fact; without one it is known by its content. `received_at` is for moving a ledger: when the fact was first known
+(else: now).
 """
 
 from typing import Final, Literal, TypeAlias
 
 from bintally.errors import DataError, did_you_mean
 
-Kind: TypeAlias = Literal["bins", "products", "records", "movements", "photos"]
+Kind: TypeAlias = Literal["bins", "products", "records", "movements", "photos", "counts"]
 
 MEASURES: Final = ("unit_value", "height_in", "length_in", "width_in", "weight_lb")
 
@@ -27,6 +30,7 @@ REQUIRED: Final[dict[str, tuple[str, ...]]] = {
     "records": ("bin", "quantity", "effective_at"),
     "movements": ("bin", "quantity", "moved_at"),
     "photos": ("photo", "bin", "taken_at"),
+    "counts": ("bin", "count", "counted_at"),
 }
 OPTIONAL: Final[dict[str, tuple[str, ...]]] = {
     "bins": (),
@@ -34,6 +38,7 @@ OPTIONAL: Final[dict[str, tuple[str, ...]]] = {
     "records": ("product", "unit", "key", "source", "received_at"),
     "movements": ("product", "unit", "key", "received_at"),
     "photos": (),
+    "counts": ("product", "note", "key"),
 }
 MOMENT: Final = {"records": "effective_at", "movements": "moved_at"}
 """Each kind's time in the world."""

@@ -1,4 +1,6 @@
-"""import_file: bins, products, records, movements or photos into a ledger. What can't go in is listed, the rest does.
+"""import_file: bins, products, records, movements, photos or counts into a ledger.
+
+What can't go in is listed, the rest does.
 
 A file is read in blocks, so that memory does not grow with it. Records and movements are checked, put down on disk in
 the order of their bins, and loaded a part at a time: each part is a transaction with its own line in the audit log. A
@@ -16,6 +18,7 @@ from bintally.artifacts import sha256_of, storage_errors
 from bintally.errors import UsageError, did_you_mean
 from bintally.inventory.bulk.catalogue import take_catalogue
 from bintally.inventory.bulk.columns import REQUIRED, Kind
+from bintally.inventory.bulk.counts import take_counts
 from bintally.inventory.bulk.files import open_file
 from bintally.inventory.bulk.job import Done, Job, was_whole
 from bintally.inventory.bulk.parts import take_parts
@@ -32,8 +35,9 @@ REJECTED: Final = ".rejected.csv"
 class ImportReport(msgspec.Struct, frozen=True):
     """What taking in a file came to.
 
-    `new` and `changed` (products) are facts, `held` those that stood before; `rejected` are lines, the first of them in
-    `first`, all in the file `rejects`. `bins`: how many were created on the way.
+    `new` and `changed` (products; of counts, those that correct the record) are facts, `held` those that stood before;
+    `rejected` are lines, the first of them in `first`, all in the file `rejects`. `bins`: how many were created on the
+    way.
     """
 
     kind: str
@@ -64,14 +68,14 @@ def import_file(
     photos: Path | None = None,
     progress: Progress = SILENT,
 ) -> ImportReport:
-    """Takes in a CSV or Parquet file (`columns` says which columns), as the admin `by`.
+    """Takes in a CSV or Parquet file (`columns` says which columns), as the admin `by`; counts as whoever has counted.
 
     Lines that can't go in are written to `rejected` (default: FILE.rejected.csv), and go in when the file comes again
     and they can. `photos`: the folder that keeps photos' bytes; None: `photos` beside a ledger that is a file.
 
     Raises:
         DataError: the file can't be read, or lacks a column.
-        AccessError, UsageError: nobody of that name, no admin, no such site or kind.
+        AccessError, UsageError: nobody of that name, or who may not; no such site or kind.
     """
     start = time.perf_counter()
     if kind not in REQUIRED:
@@ -80,7 +84,7 @@ def import_file(
     digest = sha256_of(file)
     with ledger.read() as connection:
         place = site_of(connection, site)
-        person_of(connection, by).need("admin", site_id=place.id)
+        person_of(connection, by).need("reviewer" if kind == "counts" else "admin", site_id=place.id)
         is_again = kind != "products" and was_whole(connection, place, kind, digest)
     job = Job(ledger, place, kind, file.name, digest, by, create_bins)
     target = rejected or file.with_name(file.name + REJECTED)
@@ -93,6 +97,8 @@ def import_file(
                 done = take_catalogue(job, opened, rejects, progress)
             elif kind == "photos":
                 done = take_photos(job, opened, file.parent, photos or photos_folder(ledger), rejects, progress)
+            elif kind == "counts":
+                done = take_counts(job, opened, rejects, progress)
             else:
                 done = take_parts(job, opened, Path(folder), rejects, progress)
             first = rejects.first()
