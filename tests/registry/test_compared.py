@@ -46,13 +46,13 @@ def test_figures_differences_and_slices_are_of_the_same_photos(registry: Registr
     assert found.comparison.photos == test.height
     assert (found.left_out, found.unknown, found.comparison.page) == (0, (), "")
     assert pair.differences["log_loss"].high < 0
-    assert found.p["log_loss"] < 0.001
+    assert found.swapped.p["log_loss"] < 0.001
     assert "bintally/2 has a log loss" in found.sentence
     assert "nats lower (p < 0.001)" in found.sentence
     assert found.blind["accuracy"].value < this.figures["accuracy"].value
-    counts = [each for each in found.slices if each.name.startswith("recorded count")]
+    counts = [each for each in found.swapped.kinds if each.name.startswith("recorded count")]
     assert sum(each.photos for each in counts) == test.height
-    assert {each.name.partition(" ")[0] for each in found.slices} == {"recorded", "brightness"}
+    assert {each.name.partition(" ")[0] for each in found.swapped.kinds} == {"recorded", "brightness"}
     right = sum(each.accuracy * each.photos for each in counts) / test.height
     assert right == pytest.approx(this.figures["accuracy"].value)
 
@@ -61,7 +61,7 @@ def test_the_other_way_round_differences_have_the_other_sign(registry: Registry,
     [pair], [turned] = (_compared(registry, data, *names).comparison.pairs for names in (("2", "1"), ("1", "2")))
     for name, difference in pair.differences.items():
         assert turned.differences[name].value == pytest.approx(-difference.value)
-    assert _compared(registry, data, "1", "2").p == _compared(registry, data).p
+    assert _compared(registry, data, "1", "2").swapped.p == _compared(registry, data).swapped.p
     assert "has a log loss" in (said := _compared(registry, data, "1", "2").sentence)
     assert "nats higher" in said
 
@@ -69,8 +69,8 @@ def test_the_other_way_round_differences_have_the_other_sign(registry: Registry,
 def test_models_that_never_differ_are_not_told_apart(registry: Registry, data: Path, tmp_path: Path) -> None:
     version(registry, tmp_path / "again", GOOD, learnt=data, name="again")
     found = _compared(registry, data, "4", "2")
-    assert set(found.p.values()) == {1.0}
-    assert all(each.p == 1.0 for each in found.slices)
+    assert set(found.swapped.p.values()) == {1.0}
+    assert all(each.p == 1.0 for each in found.swapped.kinds)
     assert found.sentence.startswith("No difference between bintally/4 and bintally/2 is to be seen on")
 
 
@@ -96,7 +96,7 @@ def test_where_no_photos_are_named_those_that_both_were_asked_about_do(
     named = _compared(registry, moved)
     shutil.rmtree(moved)
     kept = _compared(registry, None)
-    assert (kept.comparison, kept.p, kept.slices) == (named.comparison, named.p, named.slices)
+    assert kept.comparison == named.comparison
     assert (named.data, kept.data) == (str(moved), None)
     with pytest.raises(DataError, match="photos of val"):
         _compared(registry, None, split="val")

@@ -34,6 +34,25 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     says: str
 
 
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the two of a pair are right on one kind of photos; `p` is corrected for the number of kinds (Holm)."""
+
+    name: str
+    photos: int
+    accuracy: float
+    against: float
+    difference: Figure
+    p: float
+
+
+class Swapped(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair tested by swapping both's answers on whole bins, which takes no photo of a bin as new: p, two-sided."""
+
+    p: dict[str, float]
+    """Of accuracy, log_loss and rmse."""
+    kinds: tuple[Kind, ...]
+
+
 class Disagreement(msgspec.Struct, frozen=True):
     """A photo on which answers lie far apart; `distance` is the largest total variation to the one held against."""
 
@@ -59,6 +78,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[Pair, ...]
     disagreements: tuple[Disagreement, ...]
     page: str
+    swapped: Swapped | None = None
+    """Of the only pair, where it was asked for; its `says` and `seen` go by that test then."""
 
 
 def apart(difference: Figure) -> bool:

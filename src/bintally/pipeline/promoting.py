@@ -20,8 +20,8 @@ from bintally.progress import SILENT, Progress
 from bintally.records import to_plain
 
 if TYPE_CHECKING:
+    from bintally.database.leases import Lease
     from bintally.registry.gates.outcome import GateOutcome
-    from bintally.registry.leases import Lease
     from bintally.registry.place import Registry
     from bintally.registry.versions import Version
     from bintally.training.recipe import Recipe
@@ -156,10 +156,13 @@ def _not_logged(job: Job) -> str | None:
 
 def register(job: Job, _: Progress) -> dict[str, Any]:
     """The bundle as a version, with what its run tells; the same bundle again is the version it was."""
+    from bintally.registry import tracking
     from bintally.registry.registration import register as registered
 
     promoter = _promoter(job)
-    run_id, not_logged = _logged(job)
+    run_id, not_logged = tracking.try_log(
+        promoter.registry, job.run, bundle=job.bundle, report=_report(job), model=promoter.model, by=promoter.by
+    )
     told = registered(
         promoter.registry, job.bundle, model=promoter.model, by=promoter.by, run=job.run, data=job.data,
         report=_report(job), run_id=run_id, reason=f"pipeline run {promoter.run}",
@@ -168,24 +171,6 @@ def register(job: Job, _: Progress) -> dict[str, Any]:
     kept = _Registered(version=version.name, bundle=version.bundle_sha256, run_id=run_id)
     write_json(job.promotion / REGISTERED, to_plain(kept))
     return {"version": version.name, "is_new": told.is_new, "run_id": run_id, "not_logged": not_logged}
-
-
-def _logged(job: Job) -> tuple[str | None, str | None]:
-    """MLflow's name of the training, or why it has none: what is not told now is told by a later run."""
-    from bintally.registry import tracking
-    from bintally.registry.tracking.reached import why_not
-
-    promoter = _promoter(job)
-    why = why_not(promoter.registry)
-    if why:
-        return None, why
-    try:
-        logged = tracking.log(
-            promoter.registry, job.run, bundle=job.bundle, report=_report(job), model=promoter.model, by=promoter.by
-        )
-    except BintallyError as error:
-        return None, error.message
-    return logged.run_id, None
 
 
 def _report(job: Job) -> Path | None:

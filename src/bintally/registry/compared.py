@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from bintally.bundle import Figure
 from bintally.counting import metrics
 from bintally.counting.compare import CompareConfig, comparison_of, values_of, write_comparison
-from bintally.counting.comparison import LEVEL, Comparison, p_value
+from bintally.counting.comparison import LEVEL, Comparison, Kind, Swapped, p_value
+from bintally.counting.comparison import Pair as Compares
 from bintally.counting.entrants import Entrant
 from bintally.counting.intervals import bootstrap_mean
 from bintally.counting.paired import holm
@@ -45,28 +46,14 @@ _WORDS: Final = {
 }
 
 
-class SlicePair(msgspec.Struct, frozen=True, kw_only=True):
-    """How often both are right on one kind of photos; `p` is corrected for the number of slices (Holm)."""
-
-    name: str
-    photos: int
-    accuracy: float
-    against: float
-    difference: Figure
-    p: float
-
-
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """Two versions on the same photos. Differences are the version's figure less the other's.
 
-    `p`: two-sided, by swapping both's answers on whole bins; of accuracy, log_loss and rmse. `blind`: the figures of
-    who never looks, and knows the mix of counts.
+    `blind`: the figures of who never looks, and knows the mix of counts.
     """
 
     comparison: Comparison
-    p: dict[str, float]
     blind: dict[str, Figure]
-    slices: tuple[SlicePair, ...]
     split: str
     data: str | None
     """The data folder; None: what was kept of both."""
@@ -76,16 +63,15 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """What nobody knows of what they learnt from, in words."""
 
     @property
+    def swapped(self) -> Swapped:
+        """How likely chance alone does so much."""
+        assert self.comparison.swapped is not None  # noqa: S101 - for type checkers
+        return self.comparison.swapped
+
+    @property
     def sentence(self) -> str:
         """What follows, at the 5% level."""
-        [pair], on = self.comparison.pairs, f"{self.comparison.photos:,} photos"
-        seen = [_seen(name, pair.differences[name].value, p) for name, p in self.p.items() if p <= LEVEL]
-        if seen:
-            return (
-                f"{pair.label} {', '.join(seen[:-1])}{' and ' * (len(seen) > 1)}{seen[-1]} than {pair.against} on {on}."
-            )
-        told = f"No difference between {pair.label} and {pair.against} is to be seen on {on}"
-        return f"{told}; to see 2 points of accuracy takes some {pair.photos_needed:,}."
+        return self.comparison.pairs[0].says
 
 
 def compare_versions(
@@ -121,19 +107,35 @@ def compare_versions(
     runs = [registry.bundle_of(each.bundle_sha256) for each in (this, other)]
     config = CompareConfig.of({"runs": runs, "out": out or "", "data": data, "seed": seed})
     entrants = [_entrant(registry, each) for each in (this, other)]
-    found = comparison_of(entrants, [case.pair.candidate, case.pair.other], 1, config)
+    found = _by_bins(comparison_of(entrants, [case.pair.candidate, case.pair.other], 1, config), case.pair, seed)
     if out is not None:
         write_comparison(found, config)
     return Compared(
         comparison=found if out is not None else msgspec.structs.replace(found, page=""),
-        p={name: _p(by_bin(gains_n, case.pair.groups_n), seed) for name, gains_n in _gains(case.pair).items()},
         blind=_blind(case.pair, seed),
-        slices=tuple(_slices(case.pair, seed)),
         split=split,
         data=None if data is None else str(data),
         left_out=photos.table.height - case.frozen.table.height,
         unknown=_unknown(case),
     )
+
+
+def _by_bins(found: Comparison, pair: Pair, seed: int) -> Comparison:
+    """The comparison, judged as gates judge."""
+    p = {name: _p(by_bin(gains_n, pair.groups_n), seed) for name, gains_n in _gains(pair).items()}
+    [told] = found.pairs
+    told = msgspec.structs.replace(told, seen=p["accuracy"] <= LEVEL, says=_says(told, p, found.photos))
+    swapped = Swapped(p=p, kinds=tuple(_kinds(pair, seed)))
+    return msgspec.structs.replace(found, pairs=(told,), swapped=swapped)
+
+
+def _says(pair: Compares, p: dict[str, float], photos: int) -> str:
+    on = f"{photos:,} photos"
+    seen = [_seen(name, pair.differences[name].value, each) for name, each in p.items() if each <= LEVEL]
+    if seen:
+        return f"{pair.label} {', '.join(seen[:-1])}{' and ' * (len(seen) > 1)}{seen[-1]} than {pair.against} on {on}."
+    told = f"No difference between {pair.label} and {pair.against} is to be seen on {on}"
+    return f"{told}; to see 2 points of accuracy takes some {pair.photos_needed:,}."
 
 
 def _seen(name: str, difference: float, p: float) -> str:
@@ -221,7 +223,7 @@ def _blind(pair: Pair, seed: int) -> dict[str, Figure]:
     return metrics.headline(told.probabilities_nk, told.labels_n, values_k, groups_n=told.groups_n, seed=seed)
 
 
-def _slices(pair: Pair, seed: int) -> Iterator[SlicePair]:
+def _kinds(pair: Pair, seed: int) -> Iterator[Kind]:
     gains_n, groups_n = pair.gains("accuracy"), pair.groups_n
     right_n, others_n = (
         metrics.correct_terms(told.probabilities_nk, told.labels_n) for told in (pair.candidate, pair.other)
@@ -229,7 +231,7 @@ def _slices(pair: Pair, seed: int) -> Iterator[SlicePair]:
     found = [each for each in each_slice(pair) if len(each.chosen) >= LEAST and each.name != ALL]
     p_values = holm([_p(by_bin(gains_n[each.chosen], groups_n[each.chosen]), seed) for each in found])
     for each, p in zip(found, p_values, strict=True):
-        yield SlicePair(
+        yield Kind(
             name=each.name,
             photos=len(each.chosen),
             accuracy=float(right_n[each.chosen].mean()),

@@ -81,6 +81,23 @@ def test_the_verb_opens_the_registry(registry: Registry, world: World) -> None:
     assert run.info.run_id == told.run_id
 
 
+@pytest.mark.parametrize("tracking", [None, "off"])
+def test_who_registers_a_bundle_with_its_run_has_told_of_it(
+    registry: Registry, world: World, monkeypatch: pytest.MonkeyPatch, tracking: str | None
+) -> None:
+    if tracking:
+        (registry.place / SETTINGS).write_text(f'tracking = "{tracking}"\n')
+    command = ("models", "register", world.bundle, "--run", world.run, "--registry", registry.place, "--as", "rita")
+    done = run_cli(*command, "--json")
+    told = json.loads(done.stdout)
+    if tracking:
+        assert (told["run_id"], told["not_logged"]) == (None, "tracking is switched off")
+        return
+    with asked(registry) as client:
+        [run] = runs(client)
+    assert (told["run_id"], told["not_logged"]) == (run.info.run_id, None)
+
+
 def test_where_mlflow_is_not_installed_it_is_said(
     registry: Registry, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,9 +72,9 @@ def _show(found: "Compared") -> None:
         soft_wrap=True,
     )
     out.print(_figures(found))
-    if found.slices:
+    if found.swapped.kinds:
         out.print()
-        out.print(_slices(found))
+        out.print(_kinds(found))
     out.print(f"\n[bold]{escape(found.sentence)}[/]", soft_wrap=True)
     for each in found.unknown:
         out.print(f"[yellow]Some of these photos may be known: {escape(each)}.[/]", soft_wrap=True)
@@ -93,19 +93,19 @@ def _figures(found: "Compared") -> "Table":
             _value(this.figures[name], share=share),
             _value(other.figures[name], share=share),
             *_difference(difference, share=share),
-            _p(found.p[name]),
+            _p(found.swapped.p[name]),
             f"[dim]{_value(found.blind[name], share=share)}[/]",
         )
     table.add_row("MB", *(f"{one.weights_mb:,.1f}" for one in (this, other) if one.weights_mb is not None))
     return table
 
 
-def _slices(found: "Compared") -> "Table":
+def _kinds(found: "Compared") -> "Table":
     """The one where the version gains least first."""
     table = _table(
         "exactly right, by", *(one.label for one in found.comparison.entrants), "points", "95%", "p", "photos"
     )
-    for each in sorted(found.slices, key=lambda each: each.difference.value):
+    for each in sorted(found.swapped.kinds, key=lambda each: each.difference.value):
         value, interval = _difference(each.difference, share=True)
         table.add_row(
             each.name, f"{each.accuracy:.1%}", f"{each.against:.1%}", value, interval, _p(each.p), f"{each.photos:,}"

@@ -46,26 +46,36 @@ def register(
     by: By = None,
     json_output: Json = False,
 ) -> None:
-    """Check a bundle, copy it into the registry, and write it down as the model's next version.
+    """Check a bundle, copy it into the registry, and write it down as the model's next version; log its run to MLflow.
 
     The same bundle again is the version it was.
 
     Example: `bintally models register runs/first/bundle --run runs/first/run`
     """
     from bintally.bundle import find_bundle
+    from bintally.registry import tracking
     from bintally.registry.registration import register as registered
 
+    folder, who, run_id, not_logged = find_bundle(bundle), acting(by), None, None
     with opened(registry) as held:
+        if run is not None:
+            run_id, not_logged = tracking.try_log(held, run, bundle=folder, report=report, model=model, by=who)
         told = registered(
-            held, find_bundle(bundle), model=model, by=acting(by), run=run, data=data, report=report, reason=reason
+            held, folder, model=model, by=who, run=run, data=data, report=report, run_id=run_id, reason=reason
         )
     if json_output:
-        emit_json({"is_new": told.is_new, **plain(told.version)})
+        emit_json({"is_new": told.is_new, "not_logged": not_logged, **plain(told.version)})
         return
     out = console()
     was = "registered" if told.is_new else "was registered before"
     out.print(f"[bold]{told.version.name}[/] {was}: {told.version.state}.")
     if told.version.state == "Retired":
         out.print(f"To use it again: [cyan]bintally models approve {told.version.name}[/]")
+    if run_id:
+        out.print(f"Its training is logged as {run_id}.")
+    if not_logged:
+        from rich.markup import escape
+
+        out.print(f"Its training is not logged to MLflow: {escape(not_logged)}. `bintally models log` does it later.")
     if run is None:
         out.print("[yellow]Without --run nobody knows what it learnt from: gates will not let it through.[/]")

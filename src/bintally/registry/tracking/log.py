@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bintally.artifacts import fingerprint, sha256_of
+from bintally.errors import BintallyError
 from bintally.registry.acting import actor
 from bintally.registry.place import SYSTEM, Registry
 from bintally.registry.registration.register import checked_name
 from bintally.registry.tracking.facts import RUN_TAG, DatasetTold, RunTold, read_told
 from bintally.registry.tracking.files import BUNDLES, write_files
-from bintally.registry.tracking.reached import Tracker, one_at_a_time, reached
+from bintally.registry.tracking.reached import Tracker, one_at_a_time, reached, why_not
 from bintally.registry.versions import MODEL
 from bintally.signatures.digest import digest_over, files_of
 
@@ -96,6 +97,19 @@ def log(
             tracker.client.set_tag(held.info.run_id, TOLD_TAG, whole)
             tracker.client.set_terminated(held.info.run_id, "FINISHED", told.ended_ms)
         return Logged(run_id=held.info.run_id, is_new=is_new, experiment=model, where=tracker.where)
+
+
+def try_log(
+    registry: Registry, run: Path, *, bundle: Path | None, report: Path | None, model: str, by: str
+) -> tuple[str | None, str | None]:
+    """MLflow's name of a finished run, logged now if need be; else why it has none: it can be told later."""
+    why = why_not(registry)
+    if why:
+        return None, why
+    try:
+        return log(registry, run, bundle=bundle, report=report, model=model, by=by).run_id, None
+    except BintallyError as error:
+        return None, error.message
 
 
 def _found_or_made(registry: Registry, tracker: Tracker, experiment: str, told: RunTold, *, by: str) -> "Run":
