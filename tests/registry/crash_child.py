@@ -19,7 +19,7 @@ from sqlalchemy import Connection, update
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bintally.registry import schema
+from bintally.database import leases
 from bintally.registry.approval import forget, retire
 from bintally.registry.place import Registry
 from bintally.registry.promotion import promote, promoting
@@ -98,7 +98,7 @@ def work(task: dict[str, Any]) -> None:
 def _a_minute_later(registry: Registry) -> None:
     """A killed one's turn is over then."""
     with registry.database.write() as connection:
-        connection.execute(update(schema.RegistryLease).values(until=datetime(2026, 1, 1, tzinfo=UTC)))
+        connection.execute(update(leases.LeaseRow).values(until=datetime(2026, 1, 1, tzinfo=UTC)))
 
 
 def _register(registry: Registry, what: str, bundles: Path) -> None:

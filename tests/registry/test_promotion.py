@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from bintally.bundle import MODEL
-from bintally.database import audit
+from bintally.database import audit, leases
 from bintally.errors import ConflictError, UsageError
-from bintally.registry import gate_runs, leases, shadow
+from bintally.registry import gate_runs, shadow
 from bintally.registry.approval import approve, reject
 from bintally.registry.place import SETTINGS, Registry
 from bintally.registry.promotion import promote, promoting, turn_of
@@ -190,7 +190,7 @@ def test_a_turn_from_before_the_clock_was_set_back_stops_nobody(
 ) -> None:
     registered(local, bundle("a"))
     with monkeypatch.context() as patch:
-        patch.setattr("bintally.registry.leases.now", lambda: datetime.now(UTC) + timedelta(days=3))
+        patch.setattr("bintally.database.leases.now", lambda: datetime.now(UTC) + timedelta(days=3))
         killed = leases.Lease(local, turn_of("bintally"), by="night", seconds=60)
         killed.start()
         with local.read() as connection, pytest.raises(ConflictError, match="night is at it"):
@@ -209,7 +209,7 @@ def test_a_turn_of_a_machine_whose_clock_is_minutes_ahead_counts(
 ) -> None:
     ahead = leases.Lease(local, "a turn", by="night", seconds=60)
     with monkeypatch.context() as patch:
-        patch.setattr("bintally.registry.leases.now", lambda: datetime.now(UTC) + timedelta(minutes=5))
+        patch.setattr("bintally.database.leases.now", lambda: datetime.now(UTC) + timedelta(minutes=5))
         ahead.start()
     with pytest.raises(ConflictError, match="night is at it"), leases.held(local, "a turn", by="rita"):
         pass

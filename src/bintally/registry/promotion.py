@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager
 import msgspec
 from sqlalchemy import Connection
 
+from bintally.database import leases
 from bintally.errors import ConflictError
-from bintally.registry import gate_runs, leases
+from bintally.registry import gate_runs
 from bintally.registry.acting import actor, because
 from bintally.registry.aliases import CHAMPION, alias_target, point
 from bintally.registry.bundles import is_whole

@@ -6,8 +6,8 @@ model ── model_version ─┬─ model_state     waiting for approval, appro
                         ├─ alias_change    which version an alias ("champion") points to, since when, and why
                         ├─ shadow          which challenger counts beside a champion, unheard
                         └─ deployment      which service took it, or refused it, and why
-registry_lease: who is promoting just now.      registry_place: the folder that belongs to this database.
-audit: who did all that (`database.audit`).
+registry_place: the folder that belongs to this database.
+registry_lease: who is promoting just now (`database.leases`).      audit: who did all that (`database.audit`).
 ```
 """
 
@@ -130,15 +130,6 @@ class Shadow(Table):
     champion_id: Mapped[int] = _of("model_version")  # of that moment
     percent: Mapped[float]  # of the photos that are counted
     __table_args__ = (CheckConstraint("percent > 0 AND percent <= 100", name="percent"),)
-
-
-class RegistryLease(Table):
-    """Who does something that excludes others just now (a promotion with its gates), and until when at most."""
-
-    __tablename__ = "registry_lease"
-    name: Mapped[str] = mapped_column(String(NAME), primary_key=True)
-    holder: Mapped[str] = mapped_column(String(NAME))
-    until: Mapped[datetime]
 
 
 class RegistryPlace(Table):

@@ -16,13 +16,13 @@ from sqlalchemy import update
 
 from bintally.cli import main
 from bintally.cli.erp.posting import Teller
+from bintally.database import leases
 from bintally.database.types import now
 from bintally.errors import ErpUnavailableError
 from bintally.inventory import schema
 from bintally.inventory.erp.outbox import note_steps
 from bintally.inventory.erp.relay import PostReport
 from bintally.inventory.ledger import Ledger
-from bintally.registry import leases
 from tests.conftest import ROOT
 from tests.inventory.erp.desks import SKU, corrected
 from tests.inventory.erp.notebook import Notebook

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from bintally.database import audit
 from bintally.inventory import schema
@@ -31,23 +31,31 @@ def told_once(ledger: Ledger, erp: Notebook) -> None:
 
 
 def all_told(ledger: Ledger, erp: Notebook) -> None:
-    """And nothing is left: the stock system has changed by what stands, and by what happened there."""
+    """And nothing is left: the stock system says what was counted, and what happened there since."""
     told_once(ledger, erp)
     with ledger.read() as connection:
         assert audit.verify(connection).is_whole
         assert not any(is_behind(connection, to) for to in connections(connection))
         adjustment, bins, product = schema.Adjustment, schema.Bin, schema.Product
+        decision, movement = schema.Decision, schema.Movement
+        earlier = (  # all records are older than all movements here
+            select(func.coalesce(func.sum(movement.quantity), 0))
+            .where(movement.bin_id == adjustment.bin_id, movement.product_id == adjustment.product_id)
+            .where(movement.moved_at <= decision.counted_at)
+            .scalar_subquery()
+        )
         standing = connection.execute(
-            select(bins.code, product.sku, adjustment.before, adjustment.after)
+            select(bins.code, product.sku, adjustment.before, adjustment.after, earlier.label("earlier"))
             .join(bins, bins.id == adjustment.bin_id)
             .join(product, product.id == adjustment.product_id)
+            .join(decision, decision.id == adjustment.decision_id)
             .where(adjustment.state == "approved")
         ).all()
         states = set(connection.execute(select(schema.Posting.state)).scalars())
     assert states <= {"posted", "cancelled"}, states
     should: Counter[tuple[str, str]] = Counter()
     for row in standing:
-        should[row.code, row.sku] += row.after - row.before
+        should[row.code, row.sku] += row.after - (row.before + row.earlier)
     changed: Counter[tuple[str, str]] = Counter()
     for code, sku, change in erp.moves():
         changed[code, sku] += change

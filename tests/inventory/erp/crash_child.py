@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, select
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from bintally.database.leases import LeaseRow
 from bintally.inventory import schema
 from bintally.inventory.erp.connections import connection_of
 from bintally.inventory.erp.relay import post
@@ -27,7 +28,6 @@ from bintally.inventory.people import person_of
 from bintally.inventory.review.decisions import decide
 from bintally.inventory.review.leases import held, take
 from bintally.inventory.review.undo import undo
-from bintally.registry.schema import RegistryLease
 from tests.crashing import die, fork_for_each
 from tests.inventory.erp.notebook import Notebook
 from tests.inventory.worlds import MORNING
@@ -104,7 +104,7 @@ def work(asked: dict[str, Any]) -> None:
     """Does all steps from `start` on, and posts what is left."""
     with Path(asked["said"]).open("a") as said, Dying.open(asked["place"]) as ledger:
         with ledger.write() as connection:  # who had it was killed; nobody waits here for its end
-            connection.execute(delete(RegistryLease))
+            connection.execute(delete(LeaseRow))
         erp = DyingNotebook(Path(asked["erp"]))
         ledger.doom = erp.doom = Doom(tuple(asked["die"]) if asked["die"] else None)
         for number in range(asked["start"], len(STEPS)):

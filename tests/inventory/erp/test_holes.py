@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
+from bintally.database.leases import LeaseRow
 from bintally.errors import ConflictError, ErpRefusedError, ErpUnavailableError
 from bintally.inventory import schema
 from bintally.inventory.erp.connections import connection_of, pause
 from bintally.inventory.erp.dead_letters import dead_letters
 from bintally.inventory.erp.protocol import About, Answer, Draft, Posting
 from bintally.inventory.ledger import Ledger
-from bintally.registry.schema import RegistryLease
 from tests.inventory.erp.desks import (
     EVENING,
     SKU,
@@ -332,7 +332,7 @@ def test_one_that_wakes_after_its_lease_throws_nothing_of_its_successor_away(yar
 
     def commit(drafts: list[Draft]) -> object:
         with yard.ledger.write() as connection:
-            connection.execute(delete(RegistryLease))
+            connection.execute(delete(LeaseRow))
         assert posted(yard.ledger, yard.to, Notebook(yard.erp.path), at=HOUR).posted == 1
         return first(drafts)
 

@@ -103,12 +103,14 @@ class Outbox(RuleBasedStateMachine):
             with self.ledger.write() as connection:
                 undo(connection, decision_id=self.standing.pop(code), person=self.of.people["rita"], at=self.now)
 
-    @rule(code=st.sampled_from(BINS), quantity=st.sampled_from([-1, 1]))
-    def move(self, code: str, quantity: int) -> None:
-        if self.moved == 8:  # never below nothing
+    @rule(code=st.sampled_from(BINS), quantity=st.sampled_from([-1, 1]), is_earlier=st.booleans())
+    def move(self, code: str, quantity: int, is_earlier: bool) -> None:
+        """`is_earlier`: before the photo was taken; whoever counts by it then has heard of it."""
+        if self.moved == 8 or (is_earlier and code in self.standing):  # never below nothing
             return
         self.moved += 1
-        key, moved_at = f"move {self.moved}", MORNING + 2 * HOUR + self.moved * MINUTE
+        since = MORNING if is_earlier else MORNING + 2 * HOUR
+        key, moved_at = f"move {self.moved}", since + self.moved * MINUTE
         with self.ledger.write() as connection:
             take_movement(
                 connection, self.of.site, bin=code, quantity=quantity, product=SKU, key=key, moved_at=moved_at

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
+from bintally.database import leases
 from bintally.errors import UsageError
 from bintally.inventory.erp.connections import ErpConnection
 from bintally.inventory.erp.relay import PostReport
 from bintally.inventory.erp.watch import Told, watch
 from bintally.inventory.ledger import Ledger
-from bintally.registry import leases
 from tests.inventory.erp.desks import SKU, connected, corrected
 from tests.inventory.erp.notebook import Notebook
 from tests.inventory.worlds import World

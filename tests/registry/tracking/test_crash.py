@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from bintally.registry import schema
+from bintally.database import leases
 from bintally.registry.place import Registry
 from bintally.registry.registration import register
 from bintally.registry.tracking import log, mirror
@@ -64,7 +64,7 @@ def _tell(place: Path, child: Child, world: World, *, die: int | None = None) ->
 def _a_minute_later(registry: Registry) -> None:
     """A killed one's turn is over then."""
     with registry.write() as connection:
-        connection.execute(update(schema.RegistryLease).values(until=datetime(2026, 1, 1, tzinfo=UTC)))
+        connection.execute(update(leases.LeaseRow).values(until=datetime(2026, 1, 1, tzinfo=UTC)))
 
 
 def _looked_at(registry: Registry, world: World) -> None:

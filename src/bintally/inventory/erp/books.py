@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection
 
+from bintally.database.leases import Lease
 from bintally.errors import ErpError, ErpUnavailableError
 from bintally.inventory.erp import connections, filling, outbox
 from bintally.inventory.erp.connections import ErpConnection
@@ -17,7 +18,6 @@ from bintally.inventory.erp.expected import Moves, moves_of
 from bintally.inventory.erp.outbox import Due
 from bintally.inventory.erp.protocol import About, Answer, Connector, Draft, Line
 from bintally.inventory.ledger import Ledger
-from bintally.registry.leases import Lease
 
 AT_ONCE: Final = 50
 """Postings in one round."""

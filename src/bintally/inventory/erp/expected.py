@@ -6,6 +6,7 @@ against, is reckoned in too. Of any other stock it is not known what it would ma
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 from bintally.inventory import schema
 from bintally.inventory.erp.outbox import Due
 from bintally.inventory.erp.protocol import Line, Posting, Stock
+from bintally.inventory.review.undo import RESTORED
 
 
 class Moves(msgspec.Struct, frozen=True):
@@ -53,11 +55,8 @@ def fits(posting: Posting, stock: Stock | None, moves: Moves, *, name: str) -> F
 
 def moves_of(connection: Connection, each: Due) -> Moves:
     """What was recorded of a posting's bin since it was counted, and before."""
-    counted_at = each.posting.counted_at
-    adjustment, record = schema.Adjustment, schema.StockRecord
-    told = select(record.effective_at).join(adjustment, adjustment.record_id == record.id)
-    base = connection.execute(told.where(adjustment.decision_id == each.decision_id).limit(1)).scalar_one_or_none()
-    movement = schema.Movement.moved_at
+    counted_at, movement = each.posting.counted_at, schema.Movement.moved_at
+    base = _told_at(connection, each.decision_id)
     since = _moved(connection, each.bin_id, movement > counted_at)
     earlier = {} if base is None else _moved(connection, each.bin_id, and_(movement > base, movement <= counted_at))
     return Moves(since, earlier)
@@ -99,6 +98,20 @@ def held_words(posting: Posting, stock: Stock | None) -> str:
         f"{line.product or 'in all'}: {_held(stock, line.product)} there, counted against {line.before}"
         for line in posting.lines
     )
+
+
+def _told_at(connection: Connection, decision_id: int) -> datetime | None:
+    """The moment of the record that a decision corrects; what an undo has restored is as old as it was before."""
+    adjustment, record, decision = schema.Adjustment, schema.StockRecord, schema.Decision
+    query = select(record.source, record.key, record.effective_at).join(adjustment, adjustment.record_id == record.id)
+    told = connection.execute(query.where(adjustment.decision_id == decision_id).limit(1)).one_or_none()
+    if told is None:
+        return None
+    if told.source != schema.CORRECTION or not told.key.startswith(RESTORED):
+        return told.effective_at  # type: ignore[no-any-return]
+    undo_id = int(told.key.removeprefix(RESTORED))
+    undone_id = connection.execute(select(decision.undoes_id).where(decision.id == undo_id)).scalar_one()
+    return None if undone_id is None else _told_at(connection, undone_id)
 
 
 def _moved(connection: Connection, bin_id: int, when: ColumnElement[bool]) -> dict[str | None, int]:

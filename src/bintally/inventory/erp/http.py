@@ -3,8 +3,10 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -118,11 +120,10 @@ class Http:
             ) from None
         status = response.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            after = response.headers.get("Retry-After", "")
             raise ErpUnavailableError(
                 f"{self._product} is busy or failed (HTTP {status}).",
                 hint=f"Look at {self._product}'s log; the next `bintally erp post` tries again.",
-                retry_after_s=float(after) if after.isdecimal() else None,
+                retry_after_s=retry_after_s(response.headers),
             )
         return response
 
@@ -144,6 +145,17 @@ class Http:
                 raise httpx2.ReadTimeout("It took too long.")
         headers = [(name, value) for name, value in response.headers.multi_items() if name not in _UNPACKED]
         return httpx2.Response(response.status_code, headers=headers, content=bytes(body))
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """How long a server wants to be left alone: it tells seconds, or a date (RFC 9110, 10.2.3). None: it does not."""
+    text = headers.get("Retry-After", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max((parsedate_to_datetime(text).astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def json_of(response: httpx2.Response) -> Any:

@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from bintally.database import leases
 from bintally.database.types import now
 from bintally.errors import ErpAccessError, ErpError, ErpRefusedError
 from bintally.inventory.erp import connections
@@ -36,7 +37,6 @@ from bintally.inventory.erp.protocol import About, Answer, Connector, Draft, Lin
 from bintally.inventory.ledger import Ledger
 from bintally.inventory.people import SYSTEM
 from bintally.progress import SILENT, Progress
-from bintally.registry import leases
 
 _FAILED_IN_A_ROW: Final = 5  # batches; then the stock system is left alone until the next run
 _THROWN_AWAY: Final = 3  # times, before a draft that stays counts as a failure

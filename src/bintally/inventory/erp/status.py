@@ -7,13 +7,13 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, func, or_, select
 
+from bintally.database import leases
 from bintally.errors import UsageError
 from bintally.inventory import schema
 from bintally.inventory.erp import filling
 from bintally.inventory.erp.connections import ErpConnection, connection_of, connections
 from bintally.inventory.erp.outbox import OPEN
 from bintally.inventory.erp.protocol import Posting
-from bintally.registry import leases
 
 LONG: Final = timedelta(hours=1)
 """A stock system that has been away, or a correction that has waited, for so long needs somebody to look."""

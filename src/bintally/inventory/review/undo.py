@@ -20,6 +20,9 @@ from bintally.inventory.review.decisions import Decided, by_key, told_of, write
 
 CAN_BE_UNDONE: Final = (*TELLING, "recount", "count")
 
+RESTORED: Final = "undo:"
+"""What the key of a record that an undo has restored begins with; the undo's number follows."""
+
 
 def undo(
     connection: Connection,
@@ -157,7 +160,7 @@ def _restore(connection: Connection, case: Case, row: Any, undone_id: int, at: d
     return effects.correct_record(
         connection,
         case,
-        key=f"undo:{undone_id}",
+        key=f"{RESTORED}{undone_id}",
         quantity=quantity,
         lines=lines_of(connection, stood),
         effective_at=row.counted_at,

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from bintally.registry import heartbeats, leases, rollback, schema, shadow
+from bintally.database import leases
+from bintally.registry import heartbeats, rollback, schema, shadow
 from bintally.registry.aliases import alias_target
 from bintally.registry.place import Registry
 from bintally.registry.promotion import turn_of

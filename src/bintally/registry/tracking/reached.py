@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bintally.artifacts import storage_errors
+from bintally.database import leases
 from bintally.errors import BintallyError, ConflictError, MissingExtraError, StorageError, UsageError
-from bintally.registry import leases
 from bintally.registry.addresses import without_login
 from bintally.registry.place import TRACKING, Registry
 from bintally.registry.versions import versions

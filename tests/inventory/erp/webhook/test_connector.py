@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from bintally.errors import ConfigError, ErpError, ErpGoneError, ErpRefusedError, ErpUnavailableError
+from bintally.errors import ConfigError, ErpAccessError, ErpError, ErpGoneError, ErpRefusedError, ErpUnavailableError
 from bintally.inventory.erp.conformance import Bench, ConnectorConformance
 from bintally.inventory.erp.conformance.steps import carry_out, new_key, posted, prepared, stocked, with_lines
 from bintally.inventory.erp.kinds import kind_of
@@ -113,10 +113,10 @@ def test_what_is_wrong_with_one_event_ends_that_one(
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ("301:Location=http://127.0.0.1:9/elsewhere", ErpRefusedError),
-        ("307:Location=/stock", ErpRefusedError),
-        ("401", ErpRefusedError),
-        ("404", ErpRefusedError),
+        ("301:Location=http://127.0.0.1:9/elsewhere", ErpAccessError),
+        ("307:Location=/stock", ErpAccessError),
+        ("401", ErpAccessError),
+        ("404", ErpAccessError),
         ("410", ErpGoneError),
         ("408", ErpUnavailableError),
         ("429", ErpUnavailableError),

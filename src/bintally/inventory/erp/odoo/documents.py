@@ -1,42 +1,26 @@
 """Postings in Odoo's terms: ids instead of codes, or why there can be no count of one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-import msgspec
-
+from bintally.inventory.erp import coded
+from bintally.inventory.erp.coded import Document
 from bintally.inventory.erp.odoo import records
 from bintally.inventory.erp.odoo.records import Product, Quant
 from bintally.inventory.erp.odoo.rpc import Rpc
 from bintally.inventory.erp.odoo.settings import OdooSettings
-from bintally.inventory.erp.protocol import Line, Posting
-
-
-class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A count to be made: its location, and its lines by product id."""
-
-    posting: Posting
-    location: int
-    lines: Mapping[int, Line]
+from bintally.inventory.erp.protocol import Posting
 
 
 def documents(rpc: Rpc, settings: OdooSettings, postings: Sequence[Posting]) -> tuple[list[Document], dict[str, str]]:
     """Counts to be made of postings, and reasons, by key, why others can't be."""
-    locations: dict[str, list[int]] = {}
-    for code, id_ in records.bins(rpc, settings, sorted({posting.bin for posting in postings})):
-        locations.setdefault(code, []).append(id_)
-    skus = [line.product for posting in postings for line in posting.lines if line.product is not None]
-    known = records.products(rpc, settings, skus)
+    places = records.bins(rpc, settings, sorted({posting.bin for posting in postings}))
+    known = records.products(rpc, settings, coded.skus_of(postings))
+    told, reasons = coded.documents(postings, places, known, system="Odoo", why_not=_why_not)
     made: list[Document] = []
-    reasons = {}
-    for posting in postings:
-        why = _why_not(posting, locations.get(posting.bin, []), known)
-        if why is not None:
-            reasons[posting.key] = why
-            continue
-        lines = {known[line.product][0].id: line for line in posting.lines if line.product is not None}
-        document = Document(posting=posting, location=locations[posting.bin][0], lines=lines)
-        if any(each.location == document.location and each.lines.keys() & lines.keys() for each in made):
-            reasons[posting.key] = "Odoo has one count of a product in a bin at a time, and another one is being posted"
+    for document in told:
+        if any(each.location == document.location and each.lines.keys() & document.lines.keys() for each in made):
+            why = "Odoo has one count of a product in a bin at a time, and another one is being posted"
+            reasons[document.posting.key] = why
         else:
             made.append(document)
     return made, reasons
@@ -65,16 +49,5 @@ def why_not_counted(document: Document, quants: Sequence[Quant], uid: int) -> st
     return None
 
 
-def _why_not(posting: Posting, locations: Sequence[int], known: Mapping[str, Sequence[Product]]) -> str | None:
-    if len(locations) != 1:
-        many = "several locations" if locations else "no location"
-        return f"Odoo has {many} of the code {posting.bin}"
-    for line in posting.lines:
-        if line.product is None:
-            return "Odoo keeps stock by product, and this corrects all that is in the bin together"
-        found = known.get(line.product, ())
-        if len(found) != 1:
-            return f"Odoo has {'several products' if found else 'no product'} of the code {line.product}"
-        if found[0].tracking != "none":
-            return f"Odoo keeps {line.product} by {found[0].tracking} number, which no photo shows"
-    return None
+def _why_not(sku: str, product: Product) -> str | None:
+    return None if product.tracking == "none" else f"keeps {sku} by {product.tracking} number, which no photo shows"

@@ -15,8 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from bintally.errors import ErpAccessError, ErpRefusedError
+from bintally.inventory.erp.coded import Document
 from bintally.inventory.erp.odoo import records
-from bintally.inventory.erp.odoo.documents import Document, mine, why_not_counted
+from bintally.inventory.erp.odoo.documents import mine, why_not_counted
 from bintally.inventory.erp.odoo.records import Quant
 from bintally.inventory.erp.odoo.rpc import Rpc
 from bintally.inventory.erp.protocol import Draft

@@ -12,9 +12,10 @@ from datetime import datetime
 from itertools import chain
 
 from bintally.errors import ErpAccessError, ErpRefusedError
+from bintally.inventory.erp.coded import Document
 from bintally.inventory.erp.protocol import Draft, Posting
 from bintally.inventory.erp.tryton import keys
-from bintally.inventory.erp.tryton.documents import Document, documents
+from bintally.inventory.erp.tryton.documents import documents
 from bintally.inventory.erp.tryton.records import INVENTORY, Inventory, inventories, quantities
 from bintally.inventory.erp.tryton.rpc import Rpc
 

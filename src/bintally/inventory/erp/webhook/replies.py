@@ -4,14 +4,13 @@ Standard Webhooks: 2xx, it has the event; 410, it wants no more; all else, it is
 with this event (400, 413, 422), or with the stock that it starts from (409), is for a person.
 """
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
-from bintally.errors import ErpError, ErpGoneError, ErpRefusedError, ErpUnavailableError
+from bintally.errors import ErpAccessError, ErpError, ErpGoneError, ErpUnavailableError
+from bintally.inventory.erp.http import retry_after_s
 from bintally.inventory.erp.protocol import Answer, Draft
 from bintally.inventory.erp.webhook.sending import Reply
 
@@ -47,24 +46,15 @@ def error_of(reply: Reply) -> ErpError:
             f"The receiver wants no more events ({why}).", hint="`bintally erp resume` tells it again all the same."
         )
     if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ErpUnavailableError(f"The receiver is busy or failed ({why}).", retry_after_s=_retry_after_s(reply))
+        return ErpUnavailableError(
+            f"The receiver is busy or failed ({why}).", retry_after_s=retry_after_s(reply.headers)
+        )
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return ErpRefusedError(f"The receiver does not believe us ({why}).", hint="Compare the secret and the clocks.")
+        return ErpAccessError(f"The receiver does not believe us ({why}).", hint="Compare the secret and the clocks.")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         to = reply.headers.get("Location", "")[:_WORDS]
-        return ErpRefusedError(f"The receiver sends us on to {to!r} ({why}).", hint="Look at the setting url.")
-    return ErpRefusedError(f"The receiver refuses events ({why}).", hint="Look at the setting url, and at its log.")
-
-
-def _retry_after_s(reply: Reply) -> float | None:
-    """Seconds; the header holds those, or a date (RFC 9110, 10.2.3)."""
-    text = reply.headers.get("Retry-After", "")
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max((parsedate_to_datetime(text).astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, OverflowError):
-        return None
+        return ErpAccessError(f"The receiver sends us on to {to!r} ({why}).", hint="Look at the setting url.")
+    return ErpAccessError(f"The receiver refuses events ({why}).", hint="Look at the setting url, and at its log.")
 
 
 def _told(reply: Reply) -> str:

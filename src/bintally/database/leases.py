@@ -1,7 +1,7 @@
-"""Who does something that excludes others just now: a promotion, from the first look at the champion to the last word.
+"""Who does something that excludes others just now: a promotion with its gates, a relay that posts to a stock system.
 
 A lease ends by itself when its holder has not renewed it for a while, so that a killed one stops nobody for long.
-What a lease keeps apart is only effort: whatever two holders decide, `aliases.point` lets one of them through.
+What a lease keeps apart is only effort: whoever must not be late asks `must_hold` in the transaction that counts.
 """
 
 import secrets
@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, String, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, mapped_column
 
 from bintally.database.opened import Opened
-from bintally.database.types import now
+from bintally.database.types import Table, now
 from bintally.errors import ConflictError, StorageError
-from bintally.registry import schema
 
 SECONDS: Final = 60.0
 """How long a lease lasts that nobody renews."""
@@ -27,6 +27,16 @@ LONGEST: Final = 600.0
 
 _RENEWED: Final = 3  # times in that
 _TOKEN: Final = 16  # bytes
+_NAME: Final = 200  # characters
+
+
+class LeaseRow(Table):
+    """Who does something that excludes others just now, and until when at most."""
+
+    __tablename__ = "registry_lease"  # the registry's promotions were the first that needed one
+    name: Mapped[str] = mapped_column(String(_NAME), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(_NAME))
+    until: Mapped[datetime]
 
 
 class Lease:
@@ -35,7 +45,7 @@ class Lease:
     def __init__(self, opened: Opened, name: str, *, by: str, seconds: float, busy: str = "") -> None:
         self._busy = busy
         self.name, self._opened, self._seconds = name, opened, min(seconds, LONGEST)
-        self.holder = f"{by[: schema.NAME - 2 * _TOKEN - 1]} {secrets.token_hex(_TOKEN)}"
+        self.holder = f"{by[: _NAME - 2 * _TOKEN - 1]} {secrets.token_hex(_TOKEN)}"
         self._is_over = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name=f"lease of {name}", daemon=True)
 
@@ -45,8 +55,7 @@ class Lease:
         Raises:
             ConflictError: somebody has, or it has ended.
         """
-        lease = schema.RegistryLease
-        query = select(lease.until).where(lease.name == self.name, lease.holder == self.holder)
+        query = select(LeaseRow.until).where(LeaseRow.name == self.name, LeaseRow.holder == self.holder)
         until = connection.execute(query.with_for_update()).scalar_one_or_none()
         if until is None or until <= _clock(connection):
             raise ConflictError(
@@ -68,9 +77,8 @@ class Lease:
         """Gives it back."""
         self._is_over.set()
         self._renewing.join()
-        lease = schema.RegistryLease
         with suppress(StorageError), self._opened.write() as connection:  # else it ends by itself
-            connection.execute(delete(lease).where(lease.name == self.name, lease.holder == self.holder))
+            connection.execute(delete(LeaseRow).where(LeaseRow.name == self.name, LeaseRow.holder == self.holder))
 
     def _renew(self) -> None:
         while not self._is_over.wait(self._seconds / _RENEWED):
@@ -113,32 +121,29 @@ def is_held(connection: Connection, name: str) -> bool:
 
 def _taken(connection: Connection, name: str, holder: str, seconds: float) -> bool:
     """Takes a lease, unless somebody else has it: one statement, so that no two can."""
-    lease, clock = schema.RegistryLease, _clock(connection)
-    made = postgresql.insert(lease) if connection.dialect.name == "postgresql" else sqlite.insert(lease)
+    clock = _clock(connection)
+    made = postgresql.insert(LeaseRow) if connection.dialect.name == "postgresql" else sqlite.insert(LeaseRow)
     values = {"holder": holder, "until": clock + timedelta(seconds=seconds)}
     taking = made.values(name=name, **values).on_conflict_do_update(
-        index_elements=("name",), set_=values, where=(lease.holder == holder) | ~_counts(clock)
+        index_elements=("name",), set_=values, where=(LeaseRow.holder == holder) | ~_counts(clock)
     )
-    return connection.execute(taking.returning(lease.__table__.c.holder)).scalar_one_or_none() == holder
+    return connection.execute(taking.returning(LeaseRow.__table__.c.holder)).scalar_one_or_none() == holder
 
 
 def _renewed(connection: Connection, name: str, holder: str, seconds: float) -> bool:
     """Renews a lease that nobody else has had since; not one that somebody took over and gave back."""
-    lease = schema.RegistryLease
-    mine = update(lease).where(lease.name == name, lease.holder == holder)
+    mine = update(LeaseRow).where(LeaseRow.name == name, LeaseRow.holder == holder)
     return connection.execute(mine.values(until=_clock(connection) + timedelta(seconds=seconds))).rowcount == 1
 
 
 def _holder(connection: Connection, name: str) -> str | None:
-    lease = schema.RegistryLease
-    query = select(lease.holder).where(lease.name == name, _counts(_clock(connection)))
+    query = select(LeaseRow.holder).where(LeaseRow.name == name, _counts(_clock(connection)))
     holder: str | None = connection.execute(query).scalar_one_or_none()
     return holder
 
 
 def _counts(clock: datetime) -> ColumnElement[bool]:
-    until = schema.RegistryLease.until
-    return and_(until > clock, until <= clock + timedelta(seconds=LONGEST))
+    return and_(LeaseRow.until > clock, LeaseRow.until <= clock + timedelta(seconds=LONGEST))
 
 
 def _clock(connection: Connection) -> datetime:
