@@ -163,7 +163,7 @@ def _show_import(report: "ImportReport") -> None:
         out.print(f"{report.rejected:,} line(s) could not go in; all are in {report.rejects}.", style="yellow")
     if any("is no bin of" in line.why for line in report.first):
         out.print("Bins that are new: add [cyan]--create-bins[/], or [cyan]bintally ledger import bins FILE[/] first.")
-    words = "records corrected" if report.kind == "counts" else "values changed"
+    words = "of them corrected the record" if report.kind == "counts" else "values changed"
     changed = f", {report.changed:,} {words}" if report.changed else ""
     bins = f", {report.bins:,} bins created" if report.bins else ""
     out.print(

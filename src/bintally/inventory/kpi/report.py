@@ -108,7 +108,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     stale: int  # not judged, since stock moved after the photo; in no figure
     counted: int  # records whose truth a person found
     wrong: int  # those of them that were wrong
-    checked: int  # accepted records, drawn by lot, whose truth a person found
+    checked: int  # accepted records, drawn by lot or planned, whose truth a person found
     coverage: Measured
     ira_counted: Measured
     ira: Measured

@@ -106,7 +106,7 @@ def _row(name: str, figure: Measured, of: str, *, checked: bool = False) -> Row:
     title, formula = DEFINITIONS[name]
     about = figure.why or f"of {figure.of:,} {of}"
     if not figure.why and figure.seen != figure.of:
-        about += f", {figure.seen:,} {'of them checked blind' if checked else 'records looked at'}"
+        about += f", {figure.seen:,} {'of them counted' if checked else 'records looked at'}"
     return Row(title, percent(figure.value), interval(figure), about, formula)
 
 
