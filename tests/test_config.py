@@ -105,8 +105,9 @@ def test_what_is_no_toml_is_told(tmp_path: Path, text: bytes) -> None:
 
 
 def test_a_missing_recipe_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"There is no .*nowhere\.toml"):
+    with pytest.raises(ConfigError, match=r"There is no .*nowhere\.toml") as missing:
         Recipe.from_toml(tmp_path / "nowhere.toml")
+    assert missing.value.hint == Recipe.if_missing, "a policy's words once were about recipes"
 
 
 def test_settings_that_do_not_go_together_are_told_in_one_sentence() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bintally.data.rendered import render_photo
-from tests.conftest import ROOT, run_cli
+from tests.conftest import ROOT, run_here
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -47,9 +47,20 @@ def _commands() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("command", _commands(), ids=" ".join)
 def test_commands_exist_with_the_options_they_are_shown_with(command: tuple[str, ...]) -> None:
     verb, *options = command
-    done = run_cli(*verb.split(), "--help", env={"COLUMNS": "200"})
+    done = run_here(*verb.split(), "--help", env={"COLUMNS": "200"})
     assert done.returncode == 0, done.stderr
     assert [option for option in options if option not in done.stdout] == []
+
+
+def test_options_of_the_service_that_the_text_names_exist() -> None:
+    """Four were named that are settings without an option."""
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / "serving.md").read_text(), flags=re.DOTALL)
+    named = set(re.findall(r"`[^`]*?(--[a-z]+[a-z-]*)", text))
+    assert named
+    verbs = (("serve",), ("keys", "create"))
+    known = [run_here(*verb, "--help", env={"COLUMNS": "200"}).stdout for verb in verbs]
+    known.append((ROOT / "benchmarks" / "serving" / "run.py").read_text())
+    assert [option for option in sorted(named) if not any(option in text for text in known)] == []
 
 
 def test_python_blocks_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bintally.errors import PhotoError
-from bintally.photos import MAX_PIXELS, decode, open_image, read_photo
+from bintally.photos import MAX_PIXELS, decode, open_image, read_photo, upright
 from tests.data.bin_folder import draw_photo, encoded
 
 PHOTO = draw_photo(7)
@@ -19,6 +20,13 @@ JPEG, PNG, PROGRESSIVE = encoded(PHOTO), encoded(PHOTO, "PNG"), encoded(PHOTO, p
 
 # What Pillow says about damaged EXIF and TIFF tags; the pixels are judged all the same.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+
+def turned(orientation: int) -> bytes:
+    """EXIF that says how a photo lies."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
 
 
 def refusal(photo: bytes) -> PhotoError:
@@ -150,12 +158,30 @@ def test_damaged_bytes_end_in_an_image_or_a_photo_error_and_nothing_else(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_turned_upright_and_their_sizes_with_them(orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    image, header = decode(encoded(PHOTO, exif=exif.tobytes()), draft_px=(100, 100))
+    image, header = decode(encoded(PHOTO, exif=turned(orientation)), draft_px=(100, 100))
     lying = orientation in (5, 6, 7, 8)
     assert (header.width_px, header.height_px) == (PHOTO.size[::-1] if lying else PHOTO.size)
     assert (image.width > image.height) != lying  # PHOTO is wider than high
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        JPEG,
+        encoded(PHOTO, exif=turned(6)),
+        encoded(Image.fromarray(np.asarray(PHOTO.convert("L")).astype(np.uint16) * 257), "PNG"),
+    ],
+    ids=["plain", "on its side", "16 bits"],
+)
+def test_an_image_that_was_opened_elsewhere_is_what_its_file_is(photo: bytes) -> None:
+    """`Image.open(path)` was once counted on its side, or white, where the path was not."""
+    opened = upright(Image.open(io.BytesIO(photo)))
+    assert np.array_equal(np.asarray(opened), np.asarray(open_image(photo)))
+
+
+def test_an_image_of_a_truncated_file_is_a_photo_error() -> None:
+    with pytest.raises(PhotoError, match="truncated"):
+        upright(Image.open(io.BytesIO(JPEG[:2000])))
 
 
 def test_draft_decodes_a_jpeg_smaller_but_never_below_the_size_asked_for() -> None:

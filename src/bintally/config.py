@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, get_args, get_origin
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +14,9 @@ class Config(BaseModel):
     """Settings of one verb. Build them with `of`, which turns pydantic's errors into ours."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+    if_missing: ClassVar[str] = "Look at the path."
+    """What to do where its file is missing."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
@@ -37,9 +40,7 @@ class Config(BaseModel):
         try:
             values = tomllib.loads(path.read_text())
         except FileNotFoundError:
-            raise ConfigError(
-                f"There is no {path}.", hint="Look at the path; recipes that come along are in recipes/."
-            ) from None
+            raise ConfigError(f"There is no {path}.", hint=cls.if_missing) from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} can't be read as TOML: {error}.", hint="Mend that line.") from None
         return cls.of(values, where=str(path))

@@ -42,6 +42,9 @@ _BROKEN: Final = (
 MAX_PIXELS: Final = 50_000_000
 """A photo with more is refused before it is decoded: no bin camera has 50 megapixels, decompression bombs do."""
 
+MOST_SIDE_PX: Final = 65_535
+"""As a JPEG has at most. A PNG of 50 million pixels in one row took 2.3 GB and 11 s to be scaled."""
+
 # Judged below, by our own limit. Set once: `catch_warnings` around each photo would not be safe in decode threads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -107,15 +110,33 @@ def decode(
                 image.draft("RGB", draft_px)
             image.load()
             # A copy of a photo that is upright and RGB would only take time and memory.
-            upright = _rgb(image if orientation == 1 else ImageOps.exif_transpose(image))
+            turned = _rgb(image if orientation == 1 else ImageOps.exif_transpose(image))
         if orientation in (5, 6, 7, 8):
             width_px, height_px = height_px, width_px
-        return upright, Header("JPEG" if image.format == "MPO" else str(image.format), width_px, height_px)
+        return turned, Header("JPEG" if image.format == "MPO" else str(image.format), width_px, height_px)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """What `open_image` makes of a photo's file, of an image that somebody else has opened.
+
+    Raises:
+        PhotoError: what it was opened from is damaged.
+    """
+    try:
+        return _rgb(ImageOps.exif_transpose(image))
+    except _BROKEN as error:
+        raise _undecodable(error) from error
 
 
 def _opened(photo: bytes, max_pixels: int) -> Image.Image:
     check_structure(photo)
     image = Image.open(io.BytesIO(photo), formats=FORMATS)
+    if max(image.size) > MOST_SIDE_PX:
+        raise PhotoError(
+            f"The photo claims {image.width} x {image.height} px, and a side has {MOST_SIDE_PX} at most.",
+            hint="Save it anew and send that.",
+            reason="too_large",
+        )
     if image.width * image.height > max_pixels:
         raise _too_large(f"{image.width} x {image.height} px", max_pixels)
     return image
@@ -143,11 +164,15 @@ def _photo_errors(photo: bytes) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("more pixels than any camera has", MAX_PIXELS) from None
     except _BROKEN as error:
-        raise PhotoError(
-            f"The photo can't be decoded: {error}.",
-            hint="Fetch or take it again.",
-            reason="truncated" if "truncated" in str(error).lower() else "undecodable",
-        ) from error
+        raise _undecodable(error) from error
+
+
+def _undecodable(error: Exception) -> PhotoError:
+    return PhotoError(
+        f"The photo can't be decoded: {error}.",
+        hint="Fetch or take it again.",
+        reason="truncated" if "truncated" in str(error).lower() else "undecodable",
+    )
 
 
 def _too_large(claim: str, max_pixels: int) -> PhotoError:

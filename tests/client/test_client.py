@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -26,7 +27,7 @@ from bintally.serving.http.page import ModelSummary
 from bintally.serving.operation.health import HealthReport
 from tests.bundles import bin_photo, bin_pixels
 from tests.client.scripted import COUNTED, Said, overloaded, scripted
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.serving.conftest import running
 
 PHOTO = bin_photo(3, image_format="JPEG")
@@ -47,6 +48,7 @@ def test_bytes_paths_and_images_are_counted(client: Client, tmp_path: Path) -> N
         str(path),
         Image.fromarray(bin_pixels(3)),
         Image.fromarray(bin_pixels(3)).convert("CMYK"),
+        Image.fromarray(np.asarray(Image.fromarray(bin_pixels(3)).convert("L")).astype(np.uint16) * 257),
     ):
         assert client.count(photo).count == 3
 
@@ -147,7 +149,7 @@ def test_the_clients_records_have_the_services_fields() -> None:
 
 def test_a_key_lets_in_and_no_other_does(bundle: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
-    key = json.loads(run_cli("keys", "create", "robot-7", "--keys", keys, "--json").stdout)["key"]
+    key = json.loads(run_here("keys", "create", "robot-7", "--keys", keys, "--json").stdout)["key"]
     with running(bundle, "--state", tmp_path / "state", "--keys", keys, "--require-keys", "always") as (url, _):
         with Client(url, key=key) as client:
             assert client.count(PHOTO).count == 3
@@ -293,3 +295,8 @@ def test_the_client_starts_without_the_services_libraries() -> None:
         "typer",
     )
     assert [name for name in heavy if f"'{name}'" in loaded] == []
+
+
+def test_type_checkers_of_others_are_told_that_there_are_types() -> None:
+    """PEP 561: without that file they take every call for right, and every answer for anything."""
+    assert Path(bintally.__file__).with_name("py.typed").is_file()

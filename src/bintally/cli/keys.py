@@ -58,14 +58,17 @@ def list_keys(keys: File = None, json_output: Json = False) -> None:
         return
     from rich.table import Table
 
-    table = Table("name", "id", "scopes", "rate", "created", "expires", "rotated", title=str(file.path))
+    table = Table(title=str(file.path), box=None)
+    for name in ("name", "id", "scopes", "rate", *_MOMENTS):
+        table.add_column(name, overflow="fold")  # an id that ends in "..." is of no use
     for key in found:
-        told = _told(key)
-        table.add_row(key.name, key.id, ", ".join(key.scopes), *(_cell(told[name]) for name in _SHOWN))
+        days = (str(_told(key)[name] or "")[:_DAY] for name in _MOMENTS)
+        table.add_row(key.name, key.id, ", ".join(key.scopes), "" if key.rate is None else f"{key.rate:g}", *days)
     console().print(table)
 
 
-_SHOWN = ("rate", "created", "expires", "rotated")
+_MOMENTS = ("created", "expires", "rotated")
+_DAY = len("2026-01-31")
 
 
 @app.command()
@@ -121,7 +124,3 @@ def _show_secret(file: "KeyFile", key: "Key", text: str, *, json_output: bool) -
 def _told(key: "Key") -> dict[str, object]:
     plain = to_plain(key)
     return {name: value for name, value in plain.items() if "sha256" not in name}
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)

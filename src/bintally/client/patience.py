@@ -74,8 +74,9 @@ class Patience:
                 code="timeout",
                 hint="Allow more with timeout_s, or ask for less at once.",
             )
+        why = str(error).removesuffix(".") or type(error).__name__
         return RequestError(
-            f"{place} can't be reached: {error or type(error).__name__}.",
+            f"{place} can't be reached: {why}.",
             status=503,
             code="unreachable",
             hint="Is the service running there? Is the address right?",

@@ -19,7 +19,7 @@ def bytes_of(photo: Photo) -> bytes:
 
     Raises:
         UsageError: it is none of `Photo`.
-        PhotoError: there is no such file, or it can't be read.
+        PhotoError: there is no such file, or it can't be read; an image's file is damaged.
     """
     if isinstance(photo, (bytes, bytearray, memoryview)):
         return bytes(photo)
@@ -40,7 +40,8 @@ def content_type_of(photo: bytes) -> str:
 
 
 def _png(image: "Image") -> bytes:
+    from bintally.photos import upright
+
     buffer = io.BytesIO()
-    taken = image if image.mode in ("L", "RGB") else image.convert("RGB")
-    taken.save(buffer, "PNG", compress_level=1)
+    upright(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -26,7 +26,7 @@ from bintally.counting.sets import count_sets
 from bintally.counting.stock_record import StockRecord, read_record
 from bintally.counting.verification import Shown, Verification, judged
 from bintally.errors import ModelError, PhotoError, UsageError
-from bintally.photos import read_photo
+from bintally.photos import read_photo, upright
 from bintally.records import CountEstimate, Timings, parse_counts
 from bintally.settings import cpu_count
 
@@ -276,7 +276,7 @@ class Counter:
             if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
                 raise PhotoError(f"Pixels are {photo.dtype} {list(photo.shape)}, not uint8 [H, W, 3].")
             photo = Image.fromarray(photo)
-        return to_pixels(photo.convert("RGB"), height_px=height_px, width_px=width_px)
+        return to_pixels(upright(photo), height_px=height_px, width_px=width_px)
 
     def _abstentions(
         self, pixels_nhwc: NDArray[np.uint8], novelty_n: NDArray[np.float32] | None, mass_n: NDArray[np.float64]

@@ -61,6 +61,8 @@ class CountAnswer(CountEstimate, frozen=True, kw_only=True):
             record["verdict"] = msgspec.json.decode(self.verdict.to_json())
         if self.bin is not None:
             record["bin"]["probabilities"] = {key: round(p, 4) for key, p in self.bin.probabilities.items()}
+            if self.bin.expected_count is not None:
+                record["bin"]["expected_count"] = round(self.bin.expected_count, 3)
         return record
 
     def to_json(self) -> str:

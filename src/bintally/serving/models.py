@@ -111,7 +111,9 @@ class Models:
         """
         engine = self._named.pop(name, None)
         if engine is None:
-            raise RequestError(f"No model {name!r} is loaded.", status=404, code="no_such_model")
+            raise RequestError(
+                f"No model {name!r} is loaded by name.", status=404, code="no_such_model", hint="GET /models."
+            )
         await engine.close()
 
     async def reload(self) -> None:

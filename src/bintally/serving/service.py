@@ -41,7 +41,7 @@ class Fetcher(Protocol):
         """The bytes behind `url`.
 
         Raises:
-            RequestError: 403 not allowed, 413 too large, 422 no URL, 400 not to be had.
+            RequestError: 403 not allowed, 413 too large, 422 no URL, 400 not to be had, 503 too many are wanted.
         """
 
 

@@ -13,9 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from bintally.errors import BintallyError
+from bintally.errors import BintallyError, StorageError
 from bintally.serving.listening import Serving
 from bintally.serving.operation.logs import logging_to_stderr
+from bintally.serving.reserved import reserve_metrics
 from bintally.serving.settings import ServeConfig
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class Answering(NamedTuple):
 def run_worker(listener: socket.socket, config: ServeConfig, pipe: Connection, shared: Path) -> None:
     """A worker's whole life, in its process. `shared`: a folder of all workers of this start, for their metrics."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it, too; its parent tells it what to do
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)  # before prometheus_client is imported
-    link = Link(pipe, workers=config.workers)
+    link = Link(pipe, workers=config.workers, failures=_counting_together(shared))
     with logging_to_stderr(level=config.log_level, form=config.log_format):
         try:
             from bintally.serving.http_server import serve_on
@@ -75,11 +75,21 @@ def run_worker(listener: socket.socket, config: ServeConfig, pipe: Connection, s
             raise SystemExit(1) from None
 
 
-class Link:
-    """A worker's side of the pipe."""
+def _counting_together(shared: Path) -> dict[str, str]:
+    """Has this worker's metrics in `shared`, with those of the others; what is wrong, where they can't be there."""
+    try:
+        reserve_metrics(shared)
+    except StorageError as error:
+        return {"metrics": f"A worker tells its own alone: {error.message}"}
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)  # before prometheus_client is imported
+    return {}
 
-    def __init__(self, pipe: Connection, *, workers: int) -> None:
-        self._pipe, self._workers = pipe, workers
+
+class Link:
+    """A worker's side of the pipe. `failures`: what did not work before it had a service."""
+
+    def __init__(self, pipe: Connection, *, workers: int, failures: dict[str, str]) -> None:
+        self._pipe, self._workers, self._failures = pipe, workers, failures
         self._one = threading.Lock()
 
     def say(self, word: Any) -> None:
@@ -95,6 +105,7 @@ class Link:
     ) -> AsyncIterator[None]:
         """Obeys the parent, and tells it once a second that this worker lives."""
         loop = asyncio.get_running_loop()
+        service.failures.update(self._failures)
         reloading.tell_others = lambda: self.say(RELOAD)
         loop.add_reader(self._pipe.fileno(), self._obey, server, service.failures)
         beating = asyncio.create_task(self._beat(service))

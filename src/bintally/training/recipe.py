@@ -1,7 +1,7 @@
 """A recipe: everything that decides a training, in one TOML file. The pipeline, `train` and `tune` all read this."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -223,6 +223,8 @@ class ExportSettings(Config):
 
 class Recipe(Config):
     """One complete, named run."""
+
+    if_missing: ClassVar[str] = "Look at the path; recipes that come along are in recipes/."
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)

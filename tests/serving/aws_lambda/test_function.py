@@ -95,9 +95,12 @@ def test_the_query_says_what_is_known_of_a_photo(function: Function, event: dict
 def test_an_idempotency_key_brings_the_first_answer(function: Function) -> None:
     event = http_api(PHOTO)
     event["headers"]["idempotency-key"] = "scan-1"
-    first, again = function(event, Context()), function(event, Context())
+    second = Context()
+    second.aws_request_id = "another-invocation"
+    first, again = function(event, Context()), function(event, second)
     assert first["body"] == again["body"]
     assert again["headers"]["Idempotency-Replayed"] == "true"
+    assert again["headers"]["X-Request-Id"] == "another-invocation"
 
 
 @pytest.mark.parametrize("shape", [rest, http_api])
@@ -201,7 +204,8 @@ def test_a_notification_that_lambda_brings_again_is_answered_once(function: Func
 
 
 def test_when_to_come_again_is_rounded_up_as_by_http() -> None:
-    response = _response(RequestError("Later.", status=503, code="overloaded", retry_after_s=1.2))
+    later = RequestError("Later.", status=503, code="overloaded", retry_after_s=1.2)
+    response = _response(later, {"request_id": "a"})
     assert response["headers"]["Retry-After"] == "2"
 
 

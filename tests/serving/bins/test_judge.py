@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 from bintally.counting.counter import Counter
 from bintally.errors import ConfigError, RequestError, UsageError
 from bintally.inventory.ledger import Ledger
+from bintally.inventory.policy.acceptance import FILE
 from bintally.serving.asked import Asked
 from bintally.serving.assembly import running as running_parts
 from bintally.serving.service import CountingService
@@ -49,6 +50,17 @@ def test_a_record_is_judged_without_a_ledger(counter: Counter, tmp_path: Path) -
     assert answer.to_plain()["verdict"]["recorded_count"] == 3
 
 
+def test_a_record_that_can_not_be_judged_leaves_the_count(tmp_path: Path) -> None:
+    """A reload once brought such a file; each record was a 500 then, and after three of them nothing was ready."""
+    mine = Counter(make_bundle(tmp_path / "mine"), threads=1)
+    (mine.bundle.folder / FILE).write_text("{")
+    service = service_of(mine, state=tmp_path / "state")
+    answer = serve(service, lambda: service.count(Asked(photo=bin_photo(3), recorded_count=3)))
+    assert (answer.count, answer.verdict) == (3, None)
+    assert "acceptance" in answer.degraded[0]
+    assert "acceptance" in service.failures["policy"]
+
+
 def test_a_bin_without_a_ledger_is_refused(counter: Counter, tmp_path: Path) -> None:
     service = service_of(counter, state=tmp_path)
     with pytest.raises(RequestError, match="--ledger PLACE"):
@@ -60,9 +72,12 @@ def test_a_bin_is_answered_with_its_state(counter: Counter, place: str, tmp_path
     asked = Asked(photo=bin_photo(3), bin_id="A", captured_at=hour(1), bin_image_id="shelf")
     answer = serve(service, lambda: service.count(asked))
     assert (answer.count, answer.bin_image_id, answer.degraded) == (3, "shelf", ())
+    assert answer.bin is not None
     plain = answer.to_plain()
     assert plain["bin"]["bin_id"] == "A"
     assert plain["bin"]["probabilities"]["3"] > 0.9
+    assert plain["bin"]["expected_count"] == pytest.approx(answer.bin.expected_count, abs=0.001)
+    assert len(str(plain["bin"]["expected_count"])) <= len("3.000"), "digits that nobody can read are noise"
     assert plain["verdict"]["outcome"] == "match"
     assert service.failures == {}
 

@@ -13,6 +13,7 @@ from bintally.errors import RequestError
 from bintally.inventory import schema
 from bintally.inventory.judging.arrivals import WITH_PHOTO
 from bintally.inventory.judging.how import How
+from bintally.inventory.ledger import Ledger, add_site
 from bintally.serving.bins.ledger_place import LedgerPlace, check_photos_folder
 from tests.inventory.judging.yard import Yard, hour, shown
 from tests.serving.bins.shop import Shop, replaced, stock, wrong_estimate
@@ -166,6 +167,12 @@ def test_an_unknown_site_is_refused(file_shop: Shop) -> None:
     error = refusal(file_shop, "A", site="STR2")
     assert (error.status, error.code) == (422, "unknown_site")
     assert "STR1" in error.hint
+
+
+def test_where_there_are_several_sites_the_field_is_named_and_not_an_option(file_shop: Shop) -> None:
+    with Ledger.open(file_shop.place) as ledger, ledger.write() as connection:
+        add_site(connection, code="STR2")
+    assert refusal(file_shop, "A").hint == "Say site: STR1, STR2."
 
 
 @pytest.mark.parametrize(

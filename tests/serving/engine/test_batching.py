@@ -5,7 +5,8 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 from numpy.typing import NDArray
 
 from bintally.counting.counter import Counter
+from bintally.counting.decode import decode as counting_decode
 from bintally.counting.network import Seen
 from bintally.errors import ModelError, PhotoError, RequestError
 from bintally.records import CountEstimate, Timings
 from bintally.serving.asked import Asked
+from bintally.serving.engine import decoding
 from bintally.serving.engine.batching import BatchingEngine
 from bintally.serving.engine.engine import Load
 from bintally.settings import BUNDLED
@@ -277,6 +280,46 @@ def test_a_request_of_many_photos_does_not_hold_up_another(gated: Gated) -> None
         return done
 
     assert asyncio.run(order()).index("single") < 4
+
+
+def test_large_photos_are_decoded_one_at_a_time_and_hold_up_no_other(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 1_000_000)
+    begun, go_on, at_once = threading.Event(), threading.Event(), list[int]()
+    under_way = 0
+
+    def decode(photo: bytes, *, turn: Any, **size: Any) -> NDArray[np.uint8]:
+        def held_up(pixels: int) -> Any:
+            return _slowly(turn(pixels)) if pixels > 1_000_000 else turn(pixels)
+
+        return counting_decode(photo, turn=held_up, **size)
+
+    @contextmanager
+    def _slowly(turn: Any) -> Iterator[None]:
+        nonlocal under_way
+        with turn:
+            under_way += 1
+            at_once.append(under_way)
+            begun.set()
+            assert go_on.wait(30)
+            yield
+            under_way -= 1
+
+    async def asked() -> tuple[list[int | None], int]:
+        async with engine_of(gated, threads=2) as engine:
+            large = [asyncio.create_task(engine.count(Asked(request_id=f"large-{n}"), LARGE)) for n in range(4)]
+            assert await asyncio.to_thread(begun.wait, 30)
+            small = [(await engine.count(Asked(), bin_photo(count))).count for count in (1, 2, 4)]
+            gone = large.pop()
+            gone.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            return small + [(await each).count for each in large], engine.load().waiting
+
+    monkeypatch.setattr(decoding, "decode", decode)
+    assert asyncio.run(asked()) == ([1, 2, 4, 3, 3, 3], 0)
+    assert at_once == [1, 1, 1]
 
 
 def test_no_more_photos_than_asked_stand_in_a_batch(gated: Gated) -> None:

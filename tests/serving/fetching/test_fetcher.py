@@ -144,6 +144,22 @@ def test_more_fetches_than_may_run_at_once_all_end() -> None:
     assert asyncio.run(fetched()) == [PHOTO] * (3 * AT_ONCE)
 
 
+def test_a_camera_that_does_not_answer_takes_only_so_many_places() -> None:
+    """Six photos a second of one took all places of the service, and no other photo was counted."""
+
+    async def fetched() -> list[bytes | BaseException]:
+        async with listening(camera) as port:
+            internet = Internet(camera=port, forbidden=port)
+            fetcher = HostFetcher(["camera.example"], most=3, limit_s=0.5, network=internet)
+            urls = [f"{HOST}/silent"] * 5
+            tasks = (fetcher.fetch(url, max_bytes=2000, deadline=None) for url in urls)
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    refusals = asyncio.run(fetched())
+    statuses = [refusal.status for refusal in refusals if isinstance(refusal, RequestError)]
+    assert sorted(statuses) == [400, 400, 400, 503, 503]
+
+
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[trustme.CA]:
     """A certificate authority that this process trusts."""

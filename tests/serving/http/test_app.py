@@ -41,6 +41,7 @@ def check_error(response: Any, status: int, code: str) -> dict[str, str]:
     assert list(body) == ["error"]
     assert set(body["error"]) == {"code", "message", "hint"}
     assert body["error"]["code"] == code
+    assert all(body["error"].values()), "the hint is the next step"
     return dict(body["error"])
 
 

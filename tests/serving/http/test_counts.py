@@ -112,9 +112,10 @@ def test_a_bug_on_one_photo_spoils_no_other(client: TestClient, monkeypatch: pyt
 def test_the_same_key_is_answered_once_and_each_photo_of_a_batch_has_a_key_of_its_own(client: TestClient) -> None:
     key = {"idempotency-key": "k-1"}
     first = client.post("/v1/counts", content=bin_photo(2), headers=PNG | key)
-    again = client.post("/v1/counts", content=bin_photo(2), headers=PNG | key)
+    again = client.post("/v1/counts", content=bin_photo(2), headers=PNG | key | {"x-request-id": "again"})
     assert again.text == first.text
     assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["x-request-id"] == "again", "the log has this one"
     check_error(client.post("/v1/counts", content=bin_photo(3), headers=PNG | key), 422, "idempotency_key_reused")
     key = {"idempotency-key": "k-2"}
     both = files(bin_photo(1), bin_photo(1, seed=1))
@@ -122,6 +123,19 @@ def test_the_same_key_is_answered_once_and_each_photo_of_a_batch_has_a_key_of_it
         client.post("/v1/counts", files=both, headers=key).json()
         == client.post("/v1/counts", files=both, headers=key).json()
     )
+
+
+def test_a_batchs_key_is_the_same_in_quotes_and_without(client: TestClient) -> None:
+    both = files(bin_photo(1), bin_photo(4))
+    first, again = (client.post("/v1/counts", files=both, headers={"idempotency-key": key}) for key in ('"k-3"', "k-3"))
+    assert again.json() == first.json()
+
+
+@pytest.mark.parametrize("key", ['""', "x" * 254, "\t"])
+def test_a_key_that_a_batch_can_not_have_is_refused_once(client: TestClient, key: str) -> None:
+    both = files(bin_photo(1), bin_photo(4))
+    response = client.post("/v1/counts", files=both, headers={"idempotency-key": key})
+    check_error(response, 400, "invalid_idempotency_key")
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html, */*;q=0.1"])

@@ -68,6 +68,7 @@ def test_a_field_that_is_wrong_spoils_its_own_photo_only() -> None:
         (form(part("", b"x")), 422, "no name"),
         (form(file(b"x"), part("bin_id", b"\xff")), 422, "utf-8"),
         (form(file(b"x"), *[part("bin_id", b"A")] * 200), 422, "too many parts"),
+        (form(file(f"\r\n--{BOUNDARY}-no".encode() * 200)), 422, "too many parts"),
         (form(file(b"x"))[:-20], 422, "cut off"),
         (b"hello", 422, "can't be read"),
     ],

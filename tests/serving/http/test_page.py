@@ -12,7 +12,7 @@ from PIL import Image
 
 from bintally.records import CountEstimate
 from tests.bundles import bin_photo, no_bin_pixels
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.serving.conftest import running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which `make test` installs")
@@ -205,6 +205,22 @@ def test_what_the_record_says_is_judged(page: Page) -> None:
     answered(page, "counted")
 
 
+def test_what_the_record_said_of_one_photo_is_not_said_of_the_next(page: Page) -> None:
+    """A sample was judged by the record of the photo before, and taken into the ledger as one of its bin."""
+    record = page.get_by_label("What the record says")
+    record.fill("5")
+    choose(page, "bin.png", bin_photo(3))
+    expect(page.locator("#outcome-words")).to_contain_text("It says 5")
+    page.locator("#strip button").first.click()
+    answered(page, "counted")
+    expect(record).to_have_value("")
+    expect(page.locator("#verdict")).to_be_hidden()
+    record.fill("4")
+    choose(page, "bin.png", bin_photo(2))
+    answered(page, "counted")
+    expect(record).to_have_value("")
+
+
 def test_where_the_model_looks_is_painted_over_the_photo_and_taken_away_again(page: Page) -> None:
     choose(page, "bin.png", bin_photo(3))
     answered(page, "counted")
@@ -224,7 +240,7 @@ def test_a_service_with_keys_asks_for_one_and_goes_on_with_it(
     browser: Browser, bundle: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = tmp_path / "keys.json"
-    made = run_cli("keys", "create", "page", "--scope", "count,read", "--json", "--keys", keys)
+    made = run_here("keys", "create", "page", "--scope", "count,read", "--json", "--keys", keys)
     assert made.returncode == 0, made.stderr
     key = json.loads(made.stdout)["key"]
     monkeypatch.setenv("BINTALLY_SERVE_KEYS", str(keys))
@@ -236,7 +252,7 @@ def test_a_service_with_keys_asks_for_one_and_goes_on_with_it(
         expect(page.locator("#samples")).to_be_hidden()
         page.get_by_label("API key").fill("btk_wrong")
         page.keyboard.press("Enter")
-        expect(page.locator("#locked")).to_be_visible()
+        expect(page.locator("#locked-message")).to_contain_text("is not known here")
         page.get_by_label("API key").fill(key)
         page.keyboard.press("Enter")
         expect(page.locator("#locked")).to_be_hidden()

@@ -101,6 +101,9 @@ def test_a_model_is_loaded_listed_asked_and_unloaded(client: TestClient, models:
     answer = client.post("/models/0a1b/invoke", content=bin_photo(5), headers=PNG | target).json()
     assert (answer["model"], answer["count"], list(answer["probabilities"])) == ("narrow", 3, ["0", "1", "2", "3+"])
     assert client.post("/invocations", content=bin_photo(5), headers=PNG).json()["model"] == "tiny"
+    assert client.post("/models/0a1b/invoke?model=0a1b", content=bin_photo(5), headers=PNG).status_code == 200
+    contradicting = client.post("/models/0a1b/invoke?model=tiny", content=bin_photo(5), headers=PNG)
+    check_error(contradicting, 422, "invalid_request")
     assert client.delete("/models/0a1b").status_code == 200
     check_error(client.delete("/models/0a1b"), 404, "no_such_model")
     assert client.get("/models").json() == {"models": []}

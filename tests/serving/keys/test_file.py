@@ -61,7 +61,7 @@ def test_wrong_scopes_rates_and_times_are_refused(file: KeyFile) -> None:
     assert "count" in error.value.hint
     with pytest.raises(UsageError, match="needs a scope"):
         file.create("a", scopes=[])
-    for rate in (-1.0, float("nan"), float("inf")):
+    for rate in (-1.0, 1e7, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="no rate"):
             file.create("a", scopes=["count"], rate=rate)
     for days in (0.0, -1.0, float("nan"), 1e9):
@@ -116,6 +116,26 @@ def test_a_damaged_file_is_told_without_quoting_it(file: KeyFile, content: str) 
     with pytest.raises(StorageError):
         file.create("robot-7", scopes=["count"])
     assert file.path.read_bytes() == content.encode("latin-1"), "what is there may still be mended"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("expires", "2030-01-01T00:00:00"),
+        ("sha256", "é" * 64),
+        ("previous_sha256", "0" * 63),
+        ("rate", -1),
+        ("rate", 1e308),
+    ],
+)
+def test_what_was_changed_by_hand_is_looked_at_when_the_file_is_read(file: KeyFile, field: str, value: object) -> None:
+    """A time without an offset was once read, and then each request with that key was a 500."""
+    file.create("robot-7", scopes=["count"])
+    told = json.loads(file.path.read_bytes())
+    told["keys"][0][field] = value
+    file.path.write_text(json.dumps(told))
+    with pytest.raises(StorageError, match="no file of keys"):
+        file.read()
 
 
 def test_a_file_of_a_later_format_is_left_alone(file: KeyFile) -> None:

@@ -87,6 +87,20 @@ def test_a_file_that_is_damaged_or_gone_leaves_the_last_good_keys(path: Path) ->
     assert keyring.failure is None
 
 
+def test_a_file_that_was_away_and_is_put_back_as_it_was_is_no_failure_any_more(path: Path) -> None:
+    file, clock = KeyFile(path), Clock()
+    file.create("robot-7", scopes=["count"])
+    keyring = Keyring(path, clock=clock)
+    path.rename(path.with_suffix(".away"))
+    clock.later()
+    keyring.refresh()
+    assert "gone" in (keyring.failure or "")
+    path.with_suffix(".away").rename(path)
+    clock.later()
+    keyring.refresh()
+    assert keyring.failure is None
+
+
 def test_a_damaged_file_at_the_start_is_an_error_and_none_is_empty(path: Path) -> None:
     assert Keyring(path).is_empty
     path.write_text("{")

@@ -16,9 +16,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bintally.counting.counter import Counter
+from bintally.errors import RequestError
 from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import Asked
 from bintally.serving.mqtt import inheritance
+from bintally.serving.mqtt.messages import Arrived, question
 from bintally.serving.mqtt.slots import own_slot
 from bintally.serving.service import CountingService
 from tests.bundles import bin_photo
@@ -66,6 +68,7 @@ def test_json_is_counted(service: CountingService, robot: Robot) -> None:
         (b'{"id": "x", "image": "AAAA", "colour": "red"}', {}, "invalid_request"),
         (b'{"url": "http://127.0.0.1/photo.jpg"}', {}, "url_not_allowed"),
         (PHOTO, {"recorded_count": "many"}, "invalid_request"),
+        (PHOTO, {"id": "x", "recorded_count": "many"}, "invalid_request"),
         (PHOTO, {"counts": "7-9"}, "invalid_request"),
         (PHOTO, {"id": ""}, "invalid_idempotency_key"),
         (PHOTO + bytes(2**20), {}, "photo_too_large"),
@@ -76,7 +79,17 @@ def test_what_can_not_be_counted_is_answered_with_the_reason(
 ) -> None:
     told = robot.ask(payload, told=properties)
     assert told["error"]["code"] == code, told
+    has_id = payload.startswith(b'{"id": "x"') or properties.get("id")
+    assert told["id"] == ("x" if has_id else hashlib.sha256(payload).hexdigest()), "the robot knows which it was"
     assert robot.ask(PHOTO)["answer"]["count"] == 3  # and the door is open still
+
+
+def test_what_is_said_twice_of_a_photo_is_refused() -> None:
+    """The last one counted, silently: HTTP refuses it, too."""
+    twice = (("recorded_count", "3"), ("traceparent", "00"), ("traceparent", "01"), ("recorded_count", "5"))
+    arrived = Arrived(topic="bintally/photos/robot-7", payload=PHOTO, digest="", properties=twice)
+    with pytest.raises(RequestError, match="say recorded_count more than once"):
+        question(arrived)
 
 
 def test_the_same_id_is_answered_alike_and_another_photo_with_it_is_refused(

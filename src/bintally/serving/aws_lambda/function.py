@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol
 
@@ -63,7 +63,7 @@ class Function:
             what = event_of(event)
         except RequestError as error:
             is_http = isinstance(event, dict) and ("httpMethod" in event or "rawPath" in event)
-            return _response(error) if is_http else _plain(error)
+            return _response(error, about) if is_http else _plain(error)
         return await self._done(what, about)
 
     async def _done(self, what: Event, about: dict[str, Any]) -> dict[str, Any]:
@@ -81,8 +81,8 @@ class Function:
             card = self._service.models.default.card
             return _http_answer(200, msgspec.json.encode({"status": "ok", "model": card.name}))
         if request.method != "POST":
-            return _response(no_other(request.method))
-        return _response(await self._outcome(self._posted(request, about)))
+            return _response(no_other(request.method), about)
+        return _response(await self._outcome(self._posted(request, about)), about)
 
     async def _posted(self, request: Http, about: dict[str, Any]) -> CountAnswer:
         told = request.headers.get("content-type", "")
@@ -143,15 +143,16 @@ def _plain(outcome: CountAnswer | BintallyError) -> dict[str, Any]:
     return {"status": status, "error": msgspec.to_builtins(detail)}
 
 
-def _response(outcome: CountAnswer | BintallyError) -> dict[str, Any]:
-    """The same as HTTP would say, as API Gateway takes it."""
+def _response(outcome: CountAnswer | BintallyError, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as HTTP would say, as API Gateway takes it. A replayed answer has this request's id, too."""
+    name = {"X-Request-Id": about["request_id"]}
     if isinstance(outcome, CountAnswer):
         again = {"Idempotency-Replayed": "true"} if outcome.replayed else {}
-        return _http_answer(200, outcome.to_json().encode(), **{"X-Request-Id": outcome.request_id}, **again)
+        return _http_answer(200, outcome.to_json().encode(), **name, **again)
     status, detail = detail_of(outcome)
     after_s = outcome.retry_after_s if isinstance(outcome, RequestError) else None
     later = {} if after_s is None else {"Retry-After": str(math.ceil(after_s))}
-    return _http_answer(status, msgspec.json.encode(ErrorAnswer(detail)), **later)
+    return _http_answer(status, msgspec.json.encode(ErrorAnswer(detail)), **name, **later)
 
 
 def _http_answer(status: int, body: bytes, **headers: str) -> dict[str, Any]:

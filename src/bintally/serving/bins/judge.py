@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
-from bintally.errors import RequestError, StorageError
+from bintally.counting.counter import Counter
+from bintally.errors import BundleError, ConfigError, RequestError, StorageError
 from bintally.records import CountEstimate
 from bintally.serving.asked import Asked
 from bintally.serving.bins.recorded import RecordJudge
@@ -25,6 +26,7 @@ class BinJudge:
 
     def __init__(self, models: Models, records: RecordJudge, known: "KnownBins | None" = None) -> None:
         self._models, self._records, self.known = models, records, known
+        self._failures: dict[str, str] = {}
 
     @classmethod
     def of(cls, config: ServeConfig, models: Models) -> Self:
@@ -47,8 +49,7 @@ class BinJudge:
         if asked.bin_id is None:
             if asked.recorded_count is None:
                 return Judged()
-            told = asyncio.to_thread(self._records.verdict, counter, photo, estimate, asked.recorded_count)
-            return Judged(verdict=await told)
+            return await self._verdict(counter, photo, estimate, asked.recorded_count)
         if self.known is None:
             raise RequestError(
                 "This service knows no bins.",
@@ -70,9 +71,20 @@ class BinJudge:
         check(delivery)
         return await self.known.take(delivery, counter, left_s=asked.left_s)
 
+    async def _verdict(self, counter: Counter, photo: bytes, estimate: CountEstimate, recorded_count: int) -> Judged:
+        """A reload may bring a model with an acceptance file that can't be used; its counts are counts all the same."""
+        try:
+            verdict = await asyncio.to_thread(self._records.verdict, counter, photo, estimate, recorded_count)
+        except (BundleError, ConfigError) as error:
+            self._failures["policy"] = error.message
+            return Judged(degraded=(f"not judged: {error.message}",))
+        self._failures.pop("policy", None)
+        return Judged(verdict=verdict)
+
     @asynccontextmanager
     async def running(self, failures: dict[str, str]) -> AsyncIterator[None]:
         """As `Judge.running`."""
+        self._failures = failures
         async with AsyncExitStack() as stack:
             if self.known is not None:
                 failures.update(self.known.failures)

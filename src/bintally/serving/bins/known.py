@@ -126,7 +126,7 @@ class KnownBins:
         if probe:
             self._taker.place.check()
         out = TakenOut()
-        if waiting := self.spool.waiting()[:_BATCH]:
+        if waiting := self.spool.waiting(_BATCH):
             self._take_out(waiting, out)
         out.rejected = self.spool.size().rejected
         return out

@@ -106,7 +106,8 @@ def _check_known(ledger: Ledger, delivery: Delivery) -> None:
         try:
             site = site_of(connection, delivery.site)
         except UsageError as error:
-            raise _refused(error, 422, "unknown_site") from None
+            hint = error.hint.replace("Say --site:", "Say site:")  # what is a command's option there, is a field here
+            raise RequestError(error.message, status=422, code="unknown_site", hint=hint) from None
         try:
             bin_of(connection, site, delivery.bin_id)
         except DataError as error:

@@ -15,8 +15,9 @@ import math
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -39,6 +40,10 @@ BATCH_S: Final = 0.05
 nothing, and whoever came first would wait for the last."""
 
 _LEARNING: Final = 0.1  # of a new measurement in the running mean
+
+
+class _StoodAsideError(Exception):
+    """A large photo waits until the one that is being decoded has been."""
 
 
 class BatchingEngine:
@@ -117,6 +122,11 @@ class BatchingEngine:
             if len(self._waiting) >= self._max_waiting:
                 raise overloaded(max(1.0, self._wait_s()))
             self._waiting.put(job)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Sets an idle thread to work, if there is one."""
+        with self._lock:
             if not self._idle:
                 return
             thread = self._idle.pop()
@@ -133,11 +143,10 @@ class BatchingEngine:
         jobs = self._taken(thread)
         while jobs:
             started = time.perf_counter()
-            for job in jobs:
-                self._decode(job)
-            self._count([job for job in jobs if job.result is None])
-            self._done(jobs, time.perf_counter() - started)
-            done, jobs = jobs, self._taken(thread)  # before the answers: whoever asks again finds this thread idle
+            done = [job for job in jobs if self._decode(job)]
+            self._count([job for job in done if job.result is None])
+            self._done(done, time.perf_counter() - started)
+            jobs = self._taken(thread)  # before the answers: whoever asks again finds this thread idle
             _hand_over(done)
 
     def _taken(self, thread: ThreadPoolExecutor) -> list[Job]:
@@ -150,14 +159,32 @@ class BatchingEngine:
                 self._idle.append(thread)
             return jobs
 
-    def _decode(self, job: Job) -> None:
+    def _decode(self, job: Job) -> bool:
+        """Decodes a photo, or finds out why it can't be; False: it is a large one, and has to wait for another."""
         try:
             if job.is_wanted:
-                self._decoder.decode(job)
+                self._decoder.decode(job, lambda: self._large(job))
             else:
                 job.result = too_late()
+        except _StoodAsideError:
+            return False
         except Exception as error:
             job.result = error
+        return True
+
+    @contextmanager
+    def _large(self, job: Job) -> Iterator[None]:
+        with self._lock:
+            if not self._waiting.begin_large(job):
+                self._working -= 1
+                raise _StoodAsideError
+        try:
+            yield
+        finally:
+            with self._lock:
+                is_next = self._waiting.end_large()
+            if is_next:
+                self._wake()
 
     def _count(self, jobs: Sequence[Job]) -> None:
         """Counts photos at once; where that fails, each by itself, so that none suffers from another."""
@@ -192,6 +219,8 @@ class BatchingEngine:
         return self._together if under_way <= max(1, self._threads // 2) else self._side_by_side
 
     def _done(self, jobs: Sequence[Job], seconds: float) -> None:
+        if not jobs:
+            return
         with self._lock:
             self._working -= len(jobs)
             self._photo_s += _LEARNING * (seconds / len(jobs) - self._photo_s)
@@ -218,6 +247,8 @@ def _started_thread(number: int) -> ThreadPoolExecutor:
 
 def _hand_over(jobs: Sequence[Job]) -> None:
     """Gives each job's result to whoever awaits it, in their event loop: one wake-up for all."""
+    if not jobs:
+        return
     try:
         jobs[0].answer.get_loop().call_soon_threadsafe(_settle, jobs)
     except RuntimeError:  # the loop was closed: nobody waits there any more

@@ -1,7 +1,7 @@
 """A photo's bytes -> the model's pixels, within bounds of memory, whatever the bytes claim."""
 
-import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -18,10 +18,9 @@ class Decoder:
 
     def __init__(self, card: Card, *, max_pixels: int) -> None:
         self._card, self._max_pixels = card, max_pixels
-        self._one_large = threading.Lock()
 
-    def decode(self, job: Job) -> None:
-        """Fills in the pixels, and what they took.
+    def decode(self, job: Job, large: Callable[[], AbstractContextManager[object]]) -> None:
+        """Fills in the pixels, and what they took. `large`: what is held while a large photo is decoded.
 
         Raises:
             PhotoError: not a photo that can be read, or one of too many pixels.
@@ -32,9 +31,6 @@ class Decoder:
             height_px=self._card.height_px,
             width_px=self._card.width_px,
             max_pixels=self._max_pixels,
-            turn=self._turn,
+            turn=lambda pixels: large() if pixels > LARGE_PIXELS else nullcontext(),
         )
         job.decode_ms = 1000 * (time.perf_counter() - started)
-
-    def _turn(self, pixels: int) -> AbstractContextManager[object]:
-        return self._one_large if pixels > LARGE_PIXELS else nullcontext()

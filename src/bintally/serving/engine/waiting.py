@@ -42,14 +42,37 @@ class Job(msgspec.Struct, eq=False):
 
 
 class Waiting:
-    """First come, first served within a lane; from lane to lane, one photo each. Not safe for threads by itself."""
+    """First come, first served within a lane; from lane to lane, one photo each. Not safe for threads by itself.
+
+    Large photos, of which one at a time is decoded, stand aside until it is their turn, and hold up no other.
+    """
 
     def __init__(self) -> None:
         self._lanes: OrderedDict[str, deque[Job]] = OrderedDict()
         self._jobs = 0
+        self._aside: deque[Job] = deque()
+        self._has_large = False
 
     def __len__(self) -> int:
-        return self._jobs
+        return self._jobs + len(self._aside)
+
+    def begin_large(self, job: Job) -> bool:
+        """Whether a large photo may be decoded now; else it stands aside until `end_large` lets it in."""
+        if self._has_large:
+            self._aside.append(job)
+            return False
+        self._has_large = True
+        return True
+
+    def end_large(self) -> bool:
+        """A large photo is decoded: all that stood aside come next. Whether there are any."""
+        self._has_large = False
+        back, self._aside = self._aside, deque()
+        for job in reversed(back):
+            self._lanes[job.lane] = deque([job, *self._lanes.pop(job.lane, ())])
+            self._lanes.move_to_end(job.lane, last=False)
+        self._jobs += len(back)
+        return bool(back)
 
     def put(self, job: Job) -> None:
         """One more, at the end of its lane."""
@@ -69,6 +92,9 @@ class Waiting:
 
     def drop(self, job: Job) -> None:
         """Takes `job` out, if it is still there."""
+        if job in self._aside:
+            self._aside.remove(job)
+            return
         jobs = self._lanes.get(job.lane)
         if jobs is None or job not in jobs:
             return

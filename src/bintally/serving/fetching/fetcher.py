@@ -19,12 +19,14 @@ from bintally.serving.fetching.allowed import AllowedHosts
 from bintally.serving.fetching.exchange import Answer, ask, unreachable
 from bintally.serving.fetching.network import Network, RealNetwork
 from bintally.serving.fetching.urls import Place, joined, place_of
+from bintally.serving.refusals import overloaded
 from bintally.serving.settings import ServeConfig
 
 AT_ONCE: Final = 8
 TIME_LIMIT_S: Final = 10.0
 MAX_REDIRECTS: Final = 3
 _ADDRESSES: Final = 3  # of a name, tried in turn
+_RETRY_AFTER_S: Final = 5.0
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -34,11 +36,16 @@ def fetcher_of(config: ServeConfig) -> "HostFetcher | None":
     Raises:
         UsageError: a host that is none, or an address that is never fetched from.
     """
-    return HostFetcher(config.allow_url, allow_private=config.allow_private_url) if config.allow_url else None
+    if not config.allow_url:
+        return None
+    most = max(config.max_waiting // 2, 1)  # a camera that does not answer leaves the other half to other photos
+    return HostFetcher(config.allow_url, allow_private=config.allow_private_url, most=most)
 
 
 class HostFetcher:
     """Fetches from `hosts` only (see `AllowedHosts`). `allow_private`: those may have private addresses.
+
+    `most`: photos that may be wanted at once, those that wait for their turn among them.
 
     Raises:
         UsageError: a host that is none, or an address that is never fetched from.
@@ -49,23 +56,34 @@ class HostFetcher:
         hosts: Sequence[str],
         *,
         allow_private: bool = False,
+        most: int = 4 * AT_ONCE,
         limit_s: float = TIME_LIMIT_S,
         network: Network | None = None,
     ) -> None:
         self._hosts = AllowedHosts(hosts, allow_private=allow_private)
         self._kinds = {"public", "private"} if allow_private else {"public"}
+        self._most, self._wanted = most, 0
         self._limit_s = limit_s
         self._network = network or RealNetwork()
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def fetch(self, url: str, *, max_bytes: int, deadline: float | None) -> bytes:
-        """As `Fetcher.fetch`: all of it, waiting for a turn too, takes ten seconds at most."""
+        """As `Fetcher.fetch`: all of it, waiting for a turn too, takes ten seconds at most.
+
+        Raises:
+            RequestError: 503, too many are wanted.
+        """
+        if self._wanted >= self._most:
+            raise overloaded(_RETRY_AFTER_S)
         left_s = self._limit_s if deadline is None else min(self._limit_s, deadline - time.monotonic())
+        self._wanted += 1
         try:
             async with asyncio.timeout(left_s), self._at_once:
                 return await self._fetch(place_of(url), max_bytes)
         except TimeoutError:
             raise unreachable("it took too long") from None
+        finally:
+            self._wanted -= 1
 
     async def _fetch(self, place: Place, max_bytes: int) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):

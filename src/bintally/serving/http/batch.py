@@ -10,6 +10,7 @@ from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import Asked
 from bintally.serving.http.body import Asking
 from bintally.serving.http.errors import FAILED
+from bintally.serving.idempotency.question import key_of
 from bintally.serving.service import CountingService
 
 AT_ONCE: Final = 8
@@ -24,7 +25,13 @@ async def answers_of(service: CountingService, asking: Sequence[Asking], about: 
     """What each question came to, in their order; one that is refused spoils no other.
 
     `about` are the fields of `Asked` that all have; the request id and idempotency key of each get its place.
+
+    Raises:
+        RequestError: 400, no idempotency key, or one that is too long with the last place.
     """
+    if about["idempotency_key"] is not None:
+        about = {**about, "idempotency_key": key_of(about["idempotency_key"])}
+        key_of(f"{about['idempotency_key']}/{len(asking) - 1}")
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(place: int, each: Asking) -> Answered:
@@ -44,5 +51,5 @@ def _asked(each: Asking, place: int, about: Mapping[str, Any]) -> Asked:
     if isinstance(each, RequestError):
         raise each
     key = about["idempotency_key"]
-    own = {"request_id": f"{about['request_id']}.{place}", "idempotency_key": key and f"{key}/{place}"}
+    own = {"request_id": f"{about['request_id']}.{place}", "idempotency_key": None if key is None else f"{key}/{place}"}
     return each.asked(**{**about, **own})

@@ -22,6 +22,10 @@ _LONGEST_NAME: Final = 200  # characters, as `inventory.schema.CODE`
 _LONGEST_URL: Final = 4096
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 _JSON_SPARE_BYTES: Final = 4096  # for what stands in the JSON beside the photo
+_SEVERAL: Final = re.compile(rb'"photos"\s*:')  # in JSON a key: quotes within a text have a backslash before them
+_MARKS: Final = (b",", b"[", b"{")
+_MOST_MARKS: Final = 8192  # in the JSON of one photo; a URL may have 4096, base64 has none
+_LOOKED_AT_ONCE: Final = 2**20
 HINT: Final = (
     'Send {"image": BASE64} or {"url": URL}; "counts" (such as "1-5"), "bin_image_id", "bin_id", "site", '
     '"recorded_count", "captured_at" and "model" may be added.'
@@ -134,9 +138,9 @@ def parse_photos(body: bytes, most: int) -> list[Asking] | PhotoRequest:
     Raises:
         RequestError: 413 more than `most` photos, 422 it does not say what is wanted.
     """
-    if b'"photos"' not in body:  # base64 has no quotes
+    if b'"photos"' not in body or not _SEVERAL.search(body):  # the first is fast
         return parse_json(body)
-    photos = decoded(body, _Photos, once=frozenset({"photos"})).photos
+    photos = decoded(body, _Photos, once=frozenset({"photos"}), most_marks=most * _MOST_MARKS).photos
     check_number(len(photos), most)
     return [_asking(bytes(photo)) for photo in photos]
 
@@ -180,12 +184,20 @@ def of_fields(photo: bytes, told: Mapping[str, str]) -> PhotoRequest:
     return msgspec.structs.replace(known, image=photo)
 
 
-def decoded(body: bytes, kind: type[_T], *, hint: str = HINT, once: frozenset[str] | None = None) -> _T:
+def decoded(
+    body: bytes,
+    kind: type[_T],
+    *,
+    hint: str = HINT,
+    once: frozenset[str] | None = None,
+    most_marks: int = _MOST_MARKS,
+) -> _T:
     """JSON as a record of the type `kind`; `once`: the keys that may not be repeated (None: all).
 
     Raises:
-        RequestError: 422, it is none, or says something twice.
+        RequestError: 413, it has more than `most_marks` commas and brackets; 422, it is none, or says something twice.
     """
+    _check_marks(body, most_marks)
     try:
         record = msgspec.json.decode(body, type=kind)
         if once is None or once:
@@ -193,6 +205,24 @@ def decoded(body: bytes, kind: type[_T], *, hint: str = HINT, once: frozenset[st
     except (msgspec.DecodeError, ValueError, RecursionError, _RepeatedError) as error:
         raise invalid(f"The JSON can't be used: {error}.", hint=hint) from None
     return record
+
+
+def _check_marks(body: bytes, most: int) -> None:
+    """Each part of a JSON takes up to 90 times its room once it is read, and nothing else runs until all are.
+
+    Raises:
+        RequestError: 413.
+    """
+    found = 0
+    for start in range(0, len(body), _LOOKED_AT_ONCE):
+        found += sum(body.count(mark, start, start + _LOOKED_AT_ONCE) for mark in _MARKS)
+        if found > most:
+            raise RequestError(
+                "The JSON has far too many parts.",
+                status=413,
+                code="too_many_parts",
+                hint="Send fewer photos at once, and nothing beside what is known of them.",
+            )
 
 
 class _Photos(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -244,4 +274,6 @@ def _moment(told: datetime) -> datetime:
     return moment
 
 
-_FIELD_HINT: Final = 'recorded_count is a whole number; captured_at such as "2026-01-31T12:00:00Z".'
+_FIELD_HINT: Final = (
+    'recorded_count is a whole number; captured_at such as "2026-01-31T12:00:00Z" (in a URL, "+" is written %2B).'
+)

@@ -140,7 +140,12 @@ class Shelf:
                 hint="The operator says where models are, with BINTALLY_SERVE_MODELS.",
             )
         if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-            raise RequestError(f"There is no folder {url[:200]!r}.", status=404, code="no_such_model")
+            raise RequestError(
+                f"There is no folder {url[:200]!r}.",
+                status=404,
+                code="no_such_model",
+                hint="The url is a folder's path, whole or below the operator's folder of models.",
+            )
         return folder
 
 

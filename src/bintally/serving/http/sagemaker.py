@@ -77,13 +77,16 @@ async def invoked(request: Request, house: House, **more: Any) -> Response:
     }
     async with house.body(request, kind, deadline=about["deadline"]) as data:
         asking = await house.parsed(request, kind, data)
+        if asking.model not in (None, more.get("model", asking.model)):
+            raise invalid(f"The path names another model than {asking.model!r}.", hint="Name it in the path only.")
         answered = await house.service.count(asking.asked(**about))
     return counted(answered, **({} if attributes is None else {CUSTOM_ATTRIBUTES: attributes}))
 
 
 def described() -> dict[str, Any]:
     """What the API says of an invocation."""
-    answered = openapi.told("The answer", {JSON_TYPE: openapi.ref(CountAnswer)}, ("X-Request-Id", CUSTOM_ATTRIBUTES))
+    told = ("X-Request-Id", "Idempotency-Replayed", CUSTOM_ATTRIBUTES)
+    answered = openapi.told("The answer", {JSON_TYPE: openapi.ref(CountAnswer)}, told)
     return {
         "parameters": openapi.ABOUT_PHOTO + openapi.ABOUT_REQUEST + HEADERS,
         "body": openapi.body({**openapi.BINARY_PHOTOS, JSON_TYPE: openapi.ref(PhotoRequest)}),

@@ -1,6 +1,5 @@
 """The file of keys: JSON, readable by its owner only, changed by one command at a time and as a whole."""
 
-import math
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ import msgspec
 
 from bintally.artifacts import atomic_write, one_at_a_time
 from bintally.errors import ConflictError, StorageError, UsageError, did_you_mean
-from bintally.serving.keys.key import NAME, SCOPES, Key, Made, Scope, new_id
+from bintally.serving.keys.key import MOST_RATE, NAME, SCOPES, Key, Made, Scope, new_id
 
 FORMAT: Final = 1
 GRACE_HOURS: Final = 24.0
@@ -142,8 +141,8 @@ def _scopes(given: Iterable[str]) -> tuple[Scope, ...]:
 def _check(name: str, rate: float | None, expires_days: float | None) -> None:
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a key.", hint="Use letters, digits, '.', '_' and '-', 64 at most.")
-    if rate is not None and not (math.isfinite(rate) and rate >= 0):
-        raise UsageError(f"{rate} is no rate.", hint="Give photos a second; 0 for no limit.")
+    if rate is not None and not 0 <= rate <= MOST_RATE:
+        raise UsageError(f"{rate} is no rate.", hint=f"Give photos a second, up to {MOST_RATE:.0f}; 0 for no limit.")
     if expires_days is not None and not 0 < expires_days <= 36_500:
         raise UsageError(f"A key can't expire in {expires_days:g} days.", hint="Give days above 0, such as 90.")
 

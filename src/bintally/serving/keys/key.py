@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple, Self, TypeAlias, get_args
+from typing import Annotated, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
 import msgspec
 
@@ -18,10 +18,16 @@ Scope: TypeAlias = Literal["count", "read", "admin"]
 """count: photos. read: the model, samples, the API's description, metrics. admin: load, unload and reload models."""
 
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+MOST_RATE: Final = 1e6  # photos a second
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 PRESENTED: Final = re.compile(r"btk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _SECRET_BYTES: Final = 32
 _NO_HASH: Final = "0" * 64  # of no secret anybody knows
+
+# What people change by hand is looked at when the file is read, not when a key is shown.
+_Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+_Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Rate: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MOST_RATE)]
 
 
 class Made(NamedTuple):
@@ -42,14 +48,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     id: str
     name: str
-    sha256: str
+    sha256: _Sha256
     scopes: tuple[Scope, ...]
-    created: datetime
-    expires: datetime | None = None
-    rate: float | None = None
-    rotated: datetime | None = None
-    previous_sha256: str | None = None  # of the secret before the last rotation, valid until
-    previous_until: datetime | None = None
+    created: _Moment
+    expires: _Moment | None = None
+    rate: _Rate | None = None
+    rotated: _Moment | None = None
+    previous_sha256: _Sha256 | None = None  # of the secret before the last rotation, valid until
+    previous_until: _Moment | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Whether it is taken no more."""

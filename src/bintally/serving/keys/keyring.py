@@ -53,6 +53,7 @@ class Keyring:
         self._looked_at = now
         stamp = self._stamp_now()
         if stamp == self._stamp:
+            self.failure = None  # it may have been away, and put back as it was
             return
         if stamp is None:
             self.failure = f"{self._file.path} is gone; the keys it held are still taken."

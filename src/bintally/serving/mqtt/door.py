@@ -20,7 +20,7 @@ from bintally.serving.answer import CountAnswer
 from bintally.serving.mqtt.broker import Broker, prefix_of
 from bintally.serving.mqtt.connection import Connection, Terms, seen
 from bintally.serving.mqtt.inheritance import inherit
-from bintally.serving.mqtt.messages import Arrived, PhotoMessage, asked_of, question, reply, reply_topic
+from bintally.serving.mqtt.messages import Arrived, PhotoMessage, asked_of, name_of, question, reply, reply_topic
 from bintally.serving.mqtt.patience import StoppingError, counted_at_last
 from bintally.serving.mqtt.slots import own_slot
 from bintally.serving.refusals import invalid
@@ -172,7 +172,6 @@ class _Door:
 
     async def _told(self, work: _Work) -> bytes | None:
         """What is answered; None: nobody waits for it any more."""
-        name = work.first.digest
         try:
             if not reply_topic(work.first, self._prefix)[1]:
                 raise invalid(
@@ -180,16 +179,16 @@ class _Door:
                     hint=f"Name a response topic outside of {self._prefix}/, or below {self._prefix}/counts/.",
                 )
             message = await asyncio.to_thread(question, work.first)
-            name = message.id or name
             answer = await self._counted(work, message)
+            return None if answer is None else reply(message.id or work.first.digest, answer)
         except BintallyError as error:
-            return reply(name, error)
+            failure = error
         except StoppingError:
             raise
         except Exception:
             _log.exception("MQTT: a photo on %s could not be counted", work.first.topic)
-            return reply(name, BintallyError("The service failed on this photo.", hint="Its log says why."))
-        return None if answer is None else reply(name, answer)
+            failure = BintallyError("The service failed on this photo.", hint="Its log says why.")
+        return reply(await asyncio.to_thread(name_of, work.first), failure)
 
     async def _counted(self, work: _Work, message: PhotoMessage) -> CountAnswer | None:
         return await counted_at_last(

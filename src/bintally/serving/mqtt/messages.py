@@ -14,17 +14,25 @@ from bintally.errors import BintallyError
 from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import JSON_TYPE, Asked
 from bintally.serving.http.body import FIELDS, PhotoRequest, decoded, of_fields
-from bintally.serving.refusals import detail_of
+from bintally.serving.refusals import detail_of, invalid
 
 _HINT: Final = (
     'Publish the photo\'s bytes, or {"id": ..., "image": BASE64} or {"id": ..., "url": URL}; "counts" (such as "1-5"), '
-    '"bin_image_id", "bin_id", "site", "recorded_count", "captured_at" may be added: beside bytes, as user properties.'
+    '"bin_image_id", "bin_id", "site", "recorded_count", "captured_at", "model" may be added: beside bytes, as user '
+    "properties."
 )
+
+_IDS: Final = ("id", "idempotency_key")
+"""User properties that name a message; the first of them counts."""
 
 
 class PhotoMessage(PhotoRequest, frozen=True, forbid_unknown_fields=True):
     """A message's photo and what is known of it. `id` comes back with the answer and makes a repetition one with it."""
 
+    id: str | None = None
+
+
+class _Named(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
@@ -87,9 +95,22 @@ def question(arrived: Arrived) -> PhotoMessage:
     if arrived.is_json:
         message: PhotoMessage = decoded(arrived.payload, PhotoMessage, hint=_HINT)
         return message
-    said = dict(arrived.properties)
+    told = [name for name, _ in arrived.properties if name in (*FIELDS, *_IDS)]
+    for name in told:
+        if told.count(name) > 1:
+            raise invalid(f"The user properties say {name} more than once.", hint="Say it once.")
     photo = of_fields(arrived.payload, _known(arrived))
-    return PhotoMessage(id=said.get("id", said.get("idempotency_key")), **_fields(photo))
+    return PhotoMessage(id=_id_beside(arrived), **_fields(photo))
+
+
+def name_of(arrived: Arrived) -> str:
+    """What the answer calls a message, whether or not it can be used: its id, else its payload's SHA-256."""
+    if not arrived.is_json:
+        return _id_beside(arrived) or arrived.digest
+    try:
+        return msgspec.json.decode(arrived.payload, type=_Named).id or arrived.digest
+    except (ValueError, RecursionError):  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
+        return arrived.digest
 
 
 def asked_of(message: PhotoMessage, arrived: Arrived, **more: Any) -> Asked:
@@ -105,6 +126,11 @@ def asked_of(message: PhotoMessage, arrived: Arrived, **more: Any) -> Asked:
         idempotency_key=_key(arrived) if message.id is None else message.id,
         **more,
     )
+
+
+def _id_beside(arrived: Arrived) -> str | None:
+    said = dict(arrived.properties)
+    return next((said[name] for name in _IDS if name in said), None)
 
 
 def _fields(message: PhotoRequest) -> dict[str, Any]:
@@ -123,7 +149,7 @@ def _key(arrived: Arrived) -> str:
 
 
 def reply(name: str, answer: CountAnswer | BintallyError) -> bytes:
-    """The answer's JSON: {"id", "answer"} or {"id", "error"}; `name` is the id given, or the payload's SHA-256."""
+    """The answer's JSON: {"id", "answer"} or {"id", "error"}; `name` as `name_of` has it."""
     if isinstance(answer, CountAnswer):
         return msgspec.json.encode({"id": name, "answer": answer.to_plain()})
     return msgspec.json.encode({"id": name, "error": detail_of(answer)[1]})

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bintally.counting.counter import Counter
 from bintally.serving.http.app import create_app
-from bintally.serving.http.guards.connections import GuardedHttp
-from bintally.serving.http_server import HttpServer, uvicorn_config
+from bintally.serving.http.guards.connections import MOST_PIPELINED, GuardedHttp
+from bintally.serving.http_server import KEEP_ALIVE_S, HttpServer, uvicorn_config
 from bintally.serving.settings import ServeConfig
 from tests.bundles import bin_photo
 from tests.serving.services import service_of
@@ -25,13 +25,14 @@ PING = b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 class Impatient(GuardedHttp):
     head_s = 0.5
+    unread_s = 0.5
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[tuple[str, int]]:
+def served(app: ASGIApp, *, keep_alive_s: int = KEEP_ALIVE_S) -> Iterator[tuple[str, int]]:
     """Where `app` is served as the service does it, only less patiently."""
     config = uvicorn_config(app, ServeConfig())
-    config.http = Impatient
+    config.http, config.timeout_keep_alive = Impatient, keep_alive_s
     server = HttpServer(config, shutdown_s=5.0, on_ready=lambda: None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
@@ -129,6 +130,7 @@ def test_who_says_nothing_or_little_is_let_go(address: tuple[str, int]) -> None:
     answer = sent(address, PING)
     assert status_of(answer) == 408
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_slow"
+    assert b"\r\nX-Request-Id: " in answer
 
 
 def test_the_second_request_of_a_connection_is_not_waited_for_either(address: tuple[str, int]) -> None:
@@ -222,3 +224,56 @@ def test_many_connections_that_say_nothing_leave_room_for_others(address: tuple[
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_far_too_many_requests_in_one_go_end_the_connection(address: tuple[str, int]) -> None:
+    """Fifty connections that read nothing once took 2 GB in 20 seconds: each answer made room to take in more."""
+    answers = sent(address, (PING + b"\r\n") * 50 * MOST_PIPELINED)
+    assert answers.count(b"HTTP/1.1 200") <= 2 * MOST_PIPELINED
+    assert status_of(sent(address, PING + b"Connection: close\r\n\r\n")) == 200
+
+
+@pytest.mark.parametrize("after", [b"\r\n", b""], ids=["ends of lines", "nothing"])
+def test_between_requests_a_connection_is_not_kept_for_ever(after: bytes) -> None:
+    """An end of line put off keep-alive's end once, and began nothing that has an end of its own."""
+    with served(_ok, keep_alive_s=1) as address, socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(PING + b"\r\n")
+        assert status_of(connection.recv(2**16)) == 200
+        connection.sendall(after)
+        assert connection.recv(1) == b""
+
+
+def test_a_connection_whose_refused_body_came_late_is_not_kept_for_ever() -> None:
+    with served(_ok, keep_alive_s=1) as address, socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+        assert status_of(connection.recv(2**16)) == 200
+        connection.sendall(b"late")
+        assert connection.recv(1) == b""
+
+
+def test_who_takes_no_answers_is_let_go_and_who_takes_them_slowly_is_not() -> None:
+    body = bytes(8 * 2**20)
+
+    async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    def taken(address: tuple[str, int], *, first_s: float, then_s: float) -> int:
+        with socket.create_connection(address, timeout=20) as connection:
+            connection.sendall(PING + b"Connection: close\r\n\r\n")
+            threading.Event().wait(first_s)
+            got = 0
+            with suppress(ConnectionResetError):
+                while more := len(connection.recv(2**18)):
+                    got += more
+                    threading.Event().wait(then_s)
+            return got
+
+    with served(large) as address:
+        assert taken(address, first_s=0.0, then_s=0.08) > len(body)
+        assert taken(address, first_s=1.5, then_s=0.0) < len(body)
+
+
+async def _ok(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})

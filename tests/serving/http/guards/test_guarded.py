@@ -243,6 +243,8 @@ def test_a_proxy_in_front_of_loopback_is_noticed(counter: Counter, samples: Path
     with client_of(counter, samples=samples) as client:
         assert count(client, x_forwarded_for="203.0.113.9") == (403, "proxied")
         assert count(client, forwarded="for=203.0.113.9") == (403, "proxied")
+        assert count(client, x_real_ip="203.0.113.9") == (403, "proxied")
+        assert count(client, via="1.1 proxy") == (403, "proxied")
     with client_of(counter, samples=samples, require_keys="never") as client:
         assert count(client, x_forwarded_for="203.0.113.9") == (200, "")
 
@@ -317,6 +319,14 @@ def test_a_rate_holds_for_each_key_and_tells_when_to_come_again(
         assert [count(client, **bearer(unlimited))[0] for _ in range(4)] == [200] * 4
         assert [count(client, **bearer(slow))[0] for _ in range(2)] == [200, 429]
         assert client.get("/ping").status_code == 200, "health costs nothing"
+
+
+def test_a_batch_of_more_than_the_burst_is_counted_and_owed(counter: Counter, samples: Path) -> None:
+    """It was refused for good: what its first photo had taken was missing when the rest wanted the whole bucket."""
+    batch = [("photo", PHOTO)] * 5
+    with client_of(counter, samples=samples, rate=0.1, burst=2) as client:
+        statuses = [client.post("/v1/counts", files=batch).status_code for _ in range(2)]
+    assert statuses == [200, 429]
 
 
 def test_without_keys_a_rate_holds_for_each_address(counter: Counter, samples: Path) -> None:

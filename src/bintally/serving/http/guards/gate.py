@@ -1,7 +1,7 @@
 """`Gate`: lets a request in, or answers why not, before its body is read."""
 
 from collections.abc import Callable
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +17,8 @@ from bintally.serving.keys.keyring import Keyring
 
 WRONG_KEYS: Final = Limit(rate=0.2, burst=20)
 """Wrong keys from one address: guessing 256 bits is hopeless; this keeps it from costing us anything, too."""
+
+_LEAST_RATE: Final = 1e-9  # one in 30 years: less is no number to reckon with
 
 
 class Gate:
@@ -107,9 +109,9 @@ class Gate:
         who = f"address {address_of(scope)}" if key is None else f"key {key.id}"
         state: dict[str, Any] = scope["state"]
 
-        def spend(photos: int) -> None:
+        def spend(photos: int, *, before: int = 0) -> None:
             try:
-                state["rate_limit"] = self._rates.spend(who, limit, photos)
+                state["rate_limit"] = self._rates.spend(who, limit, photos, before=before)
             except RequestError as error:
                 state["rate_limit"] = Left(limit, 0, error.retry_after_s or 0.0)
                 raise
@@ -126,21 +128,26 @@ def charge(state: dict[str, Any], photos: int) -> None:
     """
     spend = state.get("charge")
     if spend is not None and photos > 1:
-        spend(photos - 1)
+        spend(photos - 1, before=1)
 
 
 def limit_of(rate: float, burst: int) -> Limit | None:
     """`rate` photos a second, and `burst` at once (0: as many as in 10 seconds); None: no limit."""
-    return Limit(rate, burst or max(round(10 * rate), 1)) if rate > 0 else None
+    return Limit(max(rate, _LEAST_RATE), burst or max(round(10 * rate), 1)) if rate > 0 else None
 
 
 def address_of(scope: Scope) -> str:
     """Who is on the other end, for limits: an IPv4 address, or an IPv6 network of 64 bits, which one customer has."""
     host = str((scope.get("client") or ("",))[0])
     try:
-        return str(IPv6Network((host.partition("%")[0], 64), strict=False)) if ":" in host else host
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return host
+    if isinstance(address, IPv4Address):
+        return host
+    if address.ipv4_mapped:  # so they come to a service that is bound to "::"
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address, 64), strict=False))
 
 
 def _check_scope(key: Key, wanted: KeyScope) -> None:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from bintally.artifacts import storage_errors
 from bintally.errors import RequestError
+from bintally.serving.reserved import reserve
 
 if sys.platform != "win32":
     import fcntl
@@ -61,7 +62,7 @@ class Slots:
         with storage_errors(shared):
             shared.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(shared, os.O_RDWR | os.O_CREAT, 0o600)
-            os.ftruncate(self._file, size)
+            reserve(self._file, size)
             self._memory = mmap.mmap(self._file, size)
 
     @contextmanager
@@ -108,8 +109,8 @@ class Rates:
     def __init__(self, slots: Slots, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots, self._clock = slots, clock
 
-    def spend(self, who: str, limit: Limit, amount: int) -> Left:
-        """Takes `amount` out of the bucket of `who`.
+    def spend(self, who: str, limit: Limit, amount: int, *, before: int = 0) -> Left:
+        """Takes `amount` out of the bucket of `who`; the same request has taken `before` just now.
 
         More than a bucket holds is taken once it is full, and then owed: the average holds all the same, and a large
         batch is never refused for good.
@@ -121,7 +122,7 @@ class Rates:
         each_s, window_s = 1 / limit.rate, limit.burst / limit.rate
         with self._slots.of(who) as slot:
             full_at = max(slot.full_at, now)
-            wait_s = full_at + min(amount, limit.burst) * each_s - (now + window_s)
+            wait_s = full_at + min(amount, limit.burst - before) * each_s - (now + window_s)
             if wait_s > 1e-6:
                 raise too_many(limit, wait_s)
             full_at += amount * each_s

@@ -20,7 +20,11 @@ _FIELDS: Final = {
     b"content-length": "length",
     b"transfer-encoding": "transfer",
     b"x-forwarded-for": "forwarded",
+    b"x-forwarded-host": "forwarded",
+    b"x-forwarded-proto": "forwarded",
+    b"x-real-ip": "forwarded",
     b"forwarded": "forwarded",
+    b"via": "forwarded",
 }
 _MAY_REPEAT: Final = frozenset({"forwarded", "request_id", "transfer"})
 

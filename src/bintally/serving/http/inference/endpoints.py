@@ -30,7 +30,7 @@ from bintally.serving.http.inference.messages import (
     metadata_of,
     version_of,
 )
-from bintally.serving.http.inference.tensors import check_outputs, outputs_of, photos_of
+from bintally.serving.http.inference.tensors import MOST_JSON_PIXELS, check_outputs, outputs_of, photos_of
 from bintally.serving.operation.readiness import unready
 from bintally.serving.refusals import invalid
 
@@ -170,7 +170,9 @@ def _json_length(request: Request, kind: str, data: bytes) -> int:
 
 def _read(data: bytes, json_length: int, house: House) -> tuple[InferRequest, Sequence[PhotoRequest]]:
     """What is asked, and the question about each photo."""
-    asked: InferRequest = decoded(data[:json_length], InferRequest, hint=_HINT, once=frozenset())
+    asked: InferRequest = decoded(
+        data[:json_length], InferRequest, hint=_HINT, once=frozenset(), most_marks=MOST_JSON_PIXELS // 2
+    )
     check_outputs(asked.outputs)
     said = _said(asked.parameters)
     photos = photos_of(
