@@ -1,10 +1,15 @@
 """What several tests share: where the optional real photos are, and how a command is run."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import pytest
 from hypothesis import settings
@@ -34,7 +39,10 @@ def shared_dir(part: str) -> Path:
 def run_cli(
     *arguments: str | Path, timeout: float = 120, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `bintally ARGUMENTS` as a process of its own and returns what it printed."""
+    """Runs `bintally ARGUMENTS` as a process of its own and returns what it printed.
+
+    Its start takes a second or more: `run_here`, where no signal, kill, import or terminal is tested.
+    """
     return subprocess.run(
         [sys.executable, "-m", "bintally", *map(str, arguments)],
         capture_output=True,
@@ -43,6 +51,48 @@ def run_cli(
         env={**os.environ, **(env or {})},
         check=False,
     )
+
+
+def run_here(
+    *arguments: str | Path, env: dict[str, str] | None = None, typed: str | bytes = ""
+) -> subprocess.CompletedProcess[str]:
+    """Runs `bintally ARGUMENTS` in this process, `typed` on its stdin, and returns what it printed."""
+    from bintally.cli import main
+
+    told = typed if isinstance(typed, bytes) else typed.encode()
+    command, code = ["bintally", *map(str, arguments)], 0
+    with pytest.MonkeyPatch.context() as patch, TemporaryFile() as out, TemporaryFile() as err:
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", command)
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(told)))
+        patch.setattr(sys, "excepthook", sys.excepthook)  # typer sets one
+        with _written_to("stdout", out, patch), _written_to("stderr", err, patch):
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(command, code, _text(out), _text(err))
+
+
+@contextmanager
+def _written_to(name: str, file: IO[bytes], patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever is written to stdout or stderr goes to a file, also what compiled code and children write."""
+    number = {"stdout": 1, "stderr": 2}[name]
+    before = os.dup(number)
+    os.dup2(file.fileno(), number)
+    try:
+        with open(number, "w", encoding="utf-8", closefd=False) as stream:
+            patch.setattr(sys, name, stream)
+            yield
+    finally:
+        os.dup2(before, number)
+        os.close(before)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 # A first example pays for imports and a busy machine is slow: time limits on single examples only make tests flaky.

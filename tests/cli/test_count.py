@@ -1,4 +1,4 @@
-"""`bintally count` as a person and as a machine use it: whole processes."""
+"""`bintally count` as a person and as a machine use it."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ import pytest
 from bintally.counting.batch import count
 from bintally.records import CountEstimate
 from tests.bundles import bin_photo, make_bundle
-from tests.conftest import run_cli
+from tests.conftest import run_cli, run_here
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def bins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_person_gets_a_table_the_totals_and_the_licence(bundle: Path, bins: Path) -> None:
-    ended = run_cli("count", bins, "--bundle", bundle)
+    ended = run_here("count", bins, "--bundle", bundle)
     assert ended.returncode == 0, ended.stderr
     header, *rows = ended.stdout.splitlines()
     assert header.split() == ["count", "sure", "expected", "likely", "0123456+", "photo"]
@@ -44,7 +44,7 @@ def test_a_person_gets_a_table_the_totals_and_the_licence(bundle: Path, bins: Pa
 
 
 def test_a_machine_gets_one_estimate_a_line_and_no_word_more(bundle: Path, bins: Path) -> None:
-    ended = run_cli("count", bins, "--bundle", bundle, "--json", "--counts", "1-5")
+    ended = run_cli("count", bins, "--bundle", bundle, "--json", "--counts", "1-5")  # nor at its start and end
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = [CountEstimate.from_json(line) for line in ended.stdout.splitlines()]
     assert [line.count for line in lines] == [1, 2, 5, 1]
@@ -55,7 +55,7 @@ def test_a_machine_gets_one_estimate_a_line_and_no_word_more(bundle: Path, bins:
 
 
 def test_csv_for_a_spreadsheet(bundle: Path, bins: Path) -> None:
-    ended = run_cli("count", bins / "00002.png", "--bundle", bundle, "--csv")
+    ended = run_here("count", bins / "00002.png", "--bundle", bundle, "--csv")
     assert (ended.returncode, ended.stderr) == (0, "")
     [row] = csv.DictReader(io.StringIO(ended.stdout))
     assert (row["bin_image_id"], row["count"], row["model"]) == ("00002", "2", "tiny")
@@ -65,13 +65,13 @@ def test_csv_for_a_spreadsheet(bundle: Path, bins: Path) -> None:
 def test_an_unreadable_photo_has_its_error_and_the_others_are_counted(bundle: Path, bins: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff")
-    ended = run_cli("count", broken, bins / "00001.png", "--bundle", bundle, "--json")
+    ended = run_here("count", broken, bins / "00001.png", "--bundle", bundle, "--json")
     assert ended.returncode == 1
     first, second = map(CountEstimate.from_json, ended.stdout.splitlines())
     assert first.error is not None
     assert first.count is None
     assert second.count == 1
-    shown = run_cli("count", broken, bins / "00001.png", "--bundle", bundle)
+    shown = run_here("count", broken, bins / "00001.png", "--bundle", bundle)
     assert shown.returncode == 1
     assert "1 unreadable" in shown.stderr
     assert "broken.jpg  The photo can't be decoded" in shown.stdout
@@ -92,12 +92,12 @@ def test_a_photo_comes_from_stdin(bundle: Path) -> None:
 
 def test_results_go_to_a_file_and_a_second_run_goes_on(bundle: Path, bins: Path, tmp_path: Path) -> None:
     out = tmp_path / "counts.jsonl"
-    first = run_cli("count", bins / "00001.png", "--bundle", bundle, "--out", out)
+    first = run_here("count", bins / "00001.png", "--bundle", bundle, "--out", out)
     assert (first.returncode, first.stdout) == (0, "")
-    second = run_cli("count", bins, "--bundle", bundle, "--out", out)
+    second = run_here("count", bins, "--bundle", bundle, "--out", out)
     assert "4 photos (1 of them before): 3 counted" in second.stderr
     assert len(out.read_text().splitlines()) == 4
-    third = run_cli("count", bins, "--bundle", bundle, "--out", out, "--json")
+    third = run_here("count", bins, "--bundle", bundle, "--out", out, "--json")
     report = json.loads(third.stdout)
     assert (report["photos"], report["resumed"], report["abstained"]) == (4, 4, 1)
 
@@ -105,7 +105,7 @@ def test_results_go_to_a_file_and_a_second_run_goes_on(bundle: Path, bins: Path,
 def test_photos_may_stand_in_a_list(bundle: Path, bins: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text(f"{bins}/00006.png\n{bins}/gone.png\n")
-    ended = run_cli("count", "--from-file", listed, "--bundle", bundle, "--json")
+    ended = run_here("count", "--from-file", listed, "--bundle", bundle, "--json")
     assert ended.returncode == 1
     first, second = map(CountEstimate.from_json, ended.stdout.splitlines())
     assert first.count == 6
@@ -129,7 +129,7 @@ def test_a_mistake_is_a_sentence_with_the_next_step(
     bundle: Path, bins: Path, arguments: list[str], exit_code: int, told: str
 ) -> None:
     filled = [argument.replace("{bins}", str(bins)) for argument in arguments]
-    ended = run_cli("count", *filled, env={"BINTALLY_BUNDLE": str(bundle)})
+    ended = run_here("count", *filled, env={"BINTALLY_BUNDLE": str(bundle)})
     assert ended.returncode == exit_code
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -190,7 +190,7 @@ def test_every_line_is_flushed_by_itself(bundle: Path, bins: Path) -> None:
 
 
 def test_help_has_an_example() -> None:
-    ended = run_cli("count", "--help")
+    ended = run_here("count", "--help")
     assert ended.returncode == 0
     assert "Example:" in ended.stdout
     assert "--counts" in ended.stdout
@@ -211,13 +211,13 @@ def test_a_photo_is_counted_beside_an_earlier_one(comparing: Path, bins: Path) -
         "--bundle",
         comparing,
     ]
-    ended = run_cli("count", *arguments, "--json")
+    ended = run_here("count", *arguments, "--json")
     assert (ended.returncode, ended.stderr) == (0, "")
     line = CountEstimate.from_json(ended.stdout)
     assert (line.count, line.previous, line.previous_count) == (2, str(bins / "00006.png"), 6)
     assert line.unchanged is not None
     assert line.unchanged < 0.1
-    shown = run_cli("count", *arguments)
+    shown = run_here("count", *arguments)
     assert shown.returncode == 0
     header, row = shown.stdout.splitlines()
     assert header.split()[-4:] == ["previous_count", "unchanged", "photo", "previous"]
@@ -229,21 +229,21 @@ def test_pairs_stand_in_a_csv_file(comparing: Path, bins: Path, tmp_path: Path) 
     pairs = tmp_path / "pairs.csv"
     rows = [f"{bins}/00002.png,{bins}/00001.png,1", f"{bins}/00006.png,,", f"gone.png,{bins}/00001.png,1"]
     pairs.write_text("\n".join(["path,previous,previous_count", *rows]))
-    ended = run_cli("count", "--pairs", pairs, "--bundle", comparing, "--json", "--counts", "1-6+")
+    ended = run_here("count", "--pairs", pairs, "--bundle", comparing, "--json", "--counts", "1-6+")
     assert (ended.returncode, ended.stderr) == (1, "")
     lines = [CountEstimate.from_json(line) for line in ended.stdout.splitlines()]
     assert [line.count for line in lines] == [2, 6, None]
     assert lines[2].error == "path: There is no photo gone.png."
     assert [line.previous_count for line in lines] == [1, None, 1]
-    table = run_cli("count", "--pairs", pairs, "--bundle", comparing)
+    table = run_here("count", "--pairs", pairs, "--bundle", comparing)
     assert table.returncode == 1
     assert len(table.stdout.splitlines()) == 4
     assert "3 photos: 2 counted" in table.stderr
-    row = next(csv.DictReader(io.StringIO(run_cli("count", "--pairs", pairs, "--bundle", comparing, "--csv").stdout)))
+    row = next(csv.DictReader(io.StringIO(run_here("count", "--pairs", pairs, "--bundle", comparing, "--csv").stdout)))
     assert (row["count"], row["previous_count"]) == ("2", "1")
     out = tmp_path / "counts.csv"
     for resumed in (0, 3):
-        ended = run_cli("count", "--pairs", pairs, "--bundle", comparing, "--out", out, "--json")
+        ended = run_here("count", "--pairs", pairs, "--bundle", comparing, "--out", out, "--json")
         assert json.loads(ended.stdout)["resumed"] == resumed
     assert len(out.read_text().splitlines()) == 4
 
@@ -268,7 +268,7 @@ def test_a_mistake_with_earlier_photos_is_a_sentence_with_the_next_step(
     bundle: Path, bins: Path, arguments: list[str], exit_code: int, told: str
 ) -> None:
     filled = [argument.replace("{bins}", str(bins)) for argument in arguments]
-    ended = run_cli("count", *filled, env={"BINTALLY_BUNDLE": str(bundle), "COLUMNS": "200"})
+    ended = run_here("count", *filled, env={"BINTALLY_BUNDLE": str(bundle), "COLUMNS": "200"})
     assert ended.returncode == exit_code
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -1,4 +1,4 @@
-"""`bintally follow` as a person and as a machine use it: whole processes."""
+"""`bintally follow` as a person and as a machine use it."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import run_cli
+from tests.conftest import run_here
 
 LINES = """{"event": "photo", "time": 3, "id": "[b].jpg", "previous": "a.jpg", "change": {"4": {"3": 0.9, "4": 0.1}}, \
 "change_prior": {"4": {"3": 0.5, "4": 0.5}}}
@@ -25,7 +25,7 @@ def events(tmp_path: Path) -> Path:
 
 
 def test_a_person_gets_a_table_in_order_of_time(events: Path) -> None:
-    ended = run_cli("follow", events, env={"COLUMNS": "120"})
+    ended = run_here("follow", events, env={"COLUMNS": "120"})
     assert (ended.returncode, ended.stdout) == (0, "")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in ended.stderr.splitlines() if "│" in line]
     assert [row[:3] for row in rows] == [
@@ -39,7 +39,7 @@ def test_a_person_gets_a_table_in_order_of_time(events: Path) -> None:
 
 
 def test_a_machine_gets_one_document_also_from_stdin(events: Path) -> None:
-    ended = run_cli("follow", events, "--json")
+    ended = run_here("follow", events, "--json")
     assert (ended.returncode, ended.stderr) == (0, "")
     piped = subprocess.run(
         [sys.executable, "-m", "bintally", "follow", "-", "--json"],
@@ -58,7 +58,7 @@ def test_a_machine_gets_one_document_also_from_stdin(events: Path) -> None:
 
 def test_a_bad_line_is_a_sentence_with_its_number(events: Path) -> None:
     events.write_text(LINES + '{"event": "stowd", "time": 4, "quantity": 1}\n')
-    ended = run_cli("follow", events)
+    ended = run_here("follow", events)
     assert (ended.returncode, ended.stdout) == (3, "")
     assert f"{events}, line 5: There is no event 'stowd'." in ended.stderr
     assert "Did you mean 'stowed'?" in ended.stderr
@@ -66,7 +66,7 @@ def test_a_bad_line_is_a_sentence_with_its_number(events: Path) -> None:
 
 
 def test_help_has_an_example() -> None:
-    ended = run_cli("follow", "--help")
+    ended = run_here("follow", "--help")
     assert ended.returncode == 0
     assert "Example:" in ended.stdout
     assert '{"event": "counted", "time": 1, "count": 4}' in ended.stdout

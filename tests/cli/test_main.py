@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from bintally import cli
-from tests.conftest import ROOT, run_cli
+from tests.conftest import ROOT, run_cli, run_here
 
 VERBS = [
     "fetch",
@@ -52,18 +52,21 @@ def test_help_names_every_verb() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_each_verb_has_an_example_and_json(verb: str) -> None:
-    done = run_cli(*verb.split(), "--help")
+    done = run_here(*verb.split(), "--help")
     assert done.returncode == 0
     assert "Example" in done.stdout
     assert "--json" in done.stdout
 
 
 def test_a_mistake_is_a_sentence_with_the_next_step_not_a_traceback() -> None:
-    done = run_cli("train", "no-such-recipe.toml", "--data", "nowhere", "--out", "nowhere")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: There is no no-such-recipe.toml.")
+    done = run_cli("check", "nowhere")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: There is no manifest.parquet in nowhere.")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    trained = run_here("train", "no-such-recipe.toml", "--data", "nowhere", "--out", "nowhere")
+    assert (trained.returncode, trained.stdout) == (2, "")
+    assert trained.stderr.startswith("error: There is no no-such-recipe.toml.")
 
 
 @pytest.mark.parametrize(("cause", "code"), [(KeyboardInterrupt(), 130), (None, None)])

@@ -1,4 +1,4 @@
-"""`bintally reconcile` as a person and as a machine use it: whole processes."""
+"""`bintally reconcile` as a person and as a machine use it."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from bintally.inventory.judging.how import How
 from bintally.inventory.ledger import Ledger
 from bintally.inventory.policy.acceptance import FILE
 from tests.bundles import make_bundle
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.inventory.judging.yard import Yard
 from tests.inventory.policy.cases import acceptance
 from tests.inventory.reconcile.files import estimate, write_lines
@@ -35,7 +35,7 @@ def _run(folder: Path, *arguments: str) -> tuple[int, str, str]:
         "--bundle",
         folder / "tiny",
     ]
-    ended = run_cli("reconcile", *files, "--promise", "0.1", *arguments, env={"COLUMNS": "140"})
+    ended = run_here("reconcile", *files, "--promise", "0.1", *arguments, env={"COLUMNS": "140"})
     return ended.returncode, ended.stdout, ended.stderr
 
 
@@ -64,7 +64,7 @@ def test_files_and_a_ledger_do_not_mix(folder: Path) -> None:
     code, _, stderr = _run(folder, "--ledger", "x.sqlite")
     assert code == 2
     assert "a ledger with neither" in stderr
-    ended = run_cli("reconcile", env={"BINTALLY_LEDGER": ""})
+    ended = run_here("reconcile", env={"BINTALLY_LEDGER": ""})
     assert (ended.returncode, ended.stderr.splitlines()[0]) == (2, "error: Which ledger?")
 
 
@@ -77,13 +77,13 @@ def test_a_ledger_is_brought_up_to_date(folder: Path) -> None:
         yard.record("B", 4)
         yard.photo("B", 2, at=1)
     ask = ("reconcile", "--ledger", place, "--bundle", bundle, "--promise", "0.1")
-    first = run_cli(*ask, "--json")
+    first = run_here(*ask, "--json")
     assert (first.returncode, first.stderr) == (0, "")
     report = json.loads(first.stdout)
     assert report["photos"] == 2
     assert report["outcomes"]["mismatch"] == 1
-    again = run_cli(*ask)
+    again = run_here(*ask)
     assert (again.returncode, again.stdout) == (0, "")
     assert "0 new verdicts at STR1" in again.stderr
-    refused = run_cli(*ask, "--out", folder / "x.csv")
+    refused = run_here(*ask, "--out", folder / "x.csv")
     assert (refused.returncode, "ledger export verdicts" in refused.stderr) == (2, True)

@@ -14,7 +14,8 @@ import pytest
 from bintally.database.types import now
 from bintally.inventory import schema
 from bintally.inventory.ledger import Ledger
-from tests.conftest import run_cli
+from tests.conftest import run_here
+from tests.databases import new_ledger
 from tests.inventory.review.desks import column, opened
 from tests.inventory.worlds import World
 
@@ -25,7 +26,7 @@ def place(tmp_path: Path) -> Path:
     place = tmp_path / "ledger.sqlite"
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"not looked at")
-    with Ledger.open(place, create=True) as ledger, ledger.write() as connection:
+    with new_ledger(place) as ledger, ledger.write() as connection:
         world = World.new(connection)
         for code, value in (("A-1", 90.0), ("A-2", 80.0), ("A-3", 70.0)):
             opened(world, world.judged(code, value=value), value=value, at=now())
@@ -36,11 +37,15 @@ def place(tmp_path: Path) -> Path:
     return place
 
 
-def _typed(place: Path, text: str, *options: str) -> "subprocess.CompletedProcess[str]":
+def _piped(place: Path, text: str, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "bintally", "review", "--ledger", str(place), "--as", "rita", *options],
         input=text, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+def _typed(place: Path, text: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    return run_here("review", "--ledger", place, "--as", "rita", *options, typed=text)
 
 
 def _rows(place: Path, table: Any, name: str) -> list[object]:
@@ -49,7 +54,7 @@ def _rows(place: Path, table: Any, name: str) -> list[object]:
 
 
 def test_a_session_from_a_pipe_decides_one_bin_after_the_other(place: Path) -> None:
-    done = _typed(place, "a # fine\nc 3\nwhat\nc 3 4\nr\nc 7\n")
+    done = _piped(place, "a # fine\nc 3\nwhat\nc 3 4\nr\nc 7\n")
     assert done.returncode == 0, done.stderr
     for shown in (
         "Bin A-1 of STR1", "4 x Product B-90.0 [B-90.0] at 90.00 EUR", "3 items; the record is right with 2.0%",
@@ -90,7 +95,7 @@ def test_the_photo_is_opened_by_the_viewer_that_was_named(place: Path, tmp_path:
     viewer = tmp_path / "viewer"
     viewer.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/opened\n')
     viewer.chmod(0o755)
-    done = _typed(place, "q\n", "--viewer", str(viewer))
+    done = _piped(place, "q\n", "--viewer", str(viewer))
     assert done.returncode == 0, done.stderr
     for _ in range(100):
         if (tmp_path / "opened").is_file() and (tmp_path / "opened").read_text():
@@ -136,18 +141,18 @@ def _until(terminal: int, prompt: str | None) -> str:
 
 
 def test_an_empty_queue_is_said_and_is_no_error(tmp_path: Path) -> None:
-    with Ledger.open(tmp_path / "l.sqlite", create=True) as ledger, ledger.write() as connection:
+    with new_ledger(tmp_path / "l.sqlite") as ledger, ledger.write() as connection:
         World.new(connection)
     done = _typed(tmp_path / "l.sqlite", "")
     assert done.returncode == 0
     assert "Nothing waits for you." in done.stderr
-    taken = run_cli("review", "take", "--ledger", tmp_path / "l.sqlite", "--as", "rita", "--json")
+    taken = run_here("review", "take", "--ledger", tmp_path / "l.sqlite", "--as", "rita", "--json")
     assert (taken.returncode, taken.stdout.strip()) == (1, "null")
 
 
 def test_a_program_takes_decides_undoes_approves_and_exports(place: Path, tmp_path: Path) -> None:
     def told(*arguments: str | Path, person: str = "rita") -> Any:
-        done = run_cli("review", *arguments, "--json", env={"BINTALLY_LEDGER": str(place), "BINTALLY_AS": person})
+        done = run_here("review", *arguments, "--json", env={"BINTALLY_LEDGER": str(place), "BINTALLY_AS": person})
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -178,29 +183,29 @@ def test_a_program_takes_decides_undoes_approves_and_exports(place: Path, tmp_pa
 
 def test_mistakes_are_sentences_with_exit_codes(place: Path) -> None:
     as_rita = ("--ledger", place, "--as", "rita")
-    wrong = run_cli("review", "decide", "1", "accept", "--token", "guessed", *as_rita)
+    wrong = run_here("review", "decide", "1", "accept", "--token", "guessed", *as_rita)
     assert (wrong.returncode, wrong.stderr.startswith("error: rita does not have bin A-1")) == (2, True)
-    assert run_cli("review", "--ledger", place, "--as", "vera").returncode == 2
-    nobody = run_cli("review", "take", "--ledger", place, env={"BINTALLY_AS": ""})
+    assert run_here("review", "--ledger", place, "--as", "vera").returncode == 2
+    nobody = run_here("review", "take", "--ledger", place, env={"BINTALLY_AS": ""})
     assert "Who does this?" in nobody.stderr
-    gone = run_cli("review", "take", "--review", "999", *as_rita)
+    gone = run_here("review", "take", "--review", "999", *as_rita)
     assert (gone.returncode, "There is no review 999" in gone.stderr) == (2, True), "it said that nothing waits"
-    run_cli("review", "take", "--review", "1", "--ledger", place, "--as", "rolf")
-    taken = run_cli("review", "take", "--review", "1", *as_rita)
+    run_here("review", "take", "--review", "1", "--ledger", place, "--as", "rolf")
+    taken = run_here("review", "take", "--review", "1", *as_rita)
     assert (taken.returncode, "Somebody else has bin A-1 until" in taken.stderr) == (2, True)
-    line = run_cli("review", "decide", "1", "correct", "--line", "B=x", "--token", "t", *as_rita)
+    line = run_here("review", "decide", "1", "correct", "--line", "B=x", "--token", "t", *as_rita)
     assert "'B=x' is no count of a product." in line.stderr
 
 
 def test_the_help_of_a_session_tells_its_keys() -> None:
     # A shorter text once took the place of the one with the keys and the example.
-    text = run_cli("review", "--help").stdout
+    text = run_here("review", "--help").stdout
     assert "Keys:" in text
     assert "Example" in text
 
 
 @pytest.mark.parametrize("verb", ["list", "take", "give-back", "decide", "undo", "approve", "release", "labels"])
 def test_help_of_each_has_an_example_and_json(verb: str) -> None:
-    text = run_cli("review", verb, "--help").stdout
+    text = run_here("review", verb, "--help").stdout
     assert "Example" in text
     assert "--json" in text

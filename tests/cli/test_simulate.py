@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.conftest import run_cli
+from tests.conftest import run_here
 
 
 def test_a_small_site_from_settings_to_page(tmp_path: Path) -> None:
@@ -23,22 +23,22 @@ def test_a_small_site_from_settings_to_page(tmp_path: Path) -> None:
         "--workers",
         "1",
     )
-    done = run_cli(*asked)
+    done = run_here(*asked)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "2 sites of 6 bins, 7 days" in done.stderr
     assert "each photo alone" in done.stderr
     assert (tmp_path / "out" / "report.html").is_file()
-    again = run_cli(*asked, "--json")
+    again = run_here(*asked, "--json")
     told = json.loads(again.stdout)
     assert [arm["arm"] for arm in told["arms"]] == ["bintally", "single", "nothing"]
     assert told["model"].startswith("champion")
 
 
 def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
-    nowhere = run_cli("simulate")
+    nowhere = run_here("simulate")
     assert nowhere.returncode == 2
     assert "--out FOLDER" in nowhere.stderr
-    wrong = run_cli("simulate", "--out", tmp_path, "--days", "1")
+    wrong = run_here("simulate", "--out", tmp_path, "--days", "1")
     assert wrong.returncode == 2
     assert "'days'" in wrong.stderr

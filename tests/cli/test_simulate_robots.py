@@ -8,7 +8,7 @@ import pytest
 from bintally.cli.simulate_robots import shares_of
 from bintally.errors import UsageError
 from tests.bundles import bin_photo, make_bundle
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.serving.conftest import running
 from tests.simulation.robots.liar import lying
 
@@ -36,8 +36,8 @@ def test_a_fleet_drives_and_its_figures_are_shown_and_kept(tmp_path: Path, photo
             "--rate",
             "4",
         ]
-        shown = run_cli(*fleet, "--out", tmp_path / "out", env={"COLUMNS": "120"})
-        told = run_cli(*fleet, "--json", "--mix", "damaged=0.5,late=0")
+        shown = run_here(*fleet, "--out", tmp_path / "out", env={"COLUMNS": "120"})
+        told = run_here(*fleet, "--json", "--mix", "damaged=0.5,late=0")
     assert shown.returncode == 0, shown.stderr
     assert "every photo was answered, once" in shown.stderr
     assert "p99" in shown.stderr
@@ -55,19 +55,19 @@ def test_an_answer_that_was_doubled_ends_with_1(photos: Path) -> None:
     mix = "duplicates=1,late=0,batches=0,damaged=0,dropouts=0"
     drive = ["--minutes", "0.02", "--every", "0.3", "--mix", mix]
     with lying() as url:
-        done = run_cli("simulate", "--robots", "4", "--url", url, "--photos", photos, *drive)
+        done = run_here("simulate", "--robots", "4", "--url", url, "--photos", photos, *drive)
     assert done.returncode == 1, done.stderr
     assert "lost or doubled" in done.stderr
 
 
 def test_what_is_missing_is_a_sentence(tmp_path: Path, photos: Path) -> None:
-    nobody = run_cli("simulate", "--robots", "2", "--url", "http://127.0.0.1:1", "--photos", photos)
+    nobody = run_here("simulate", "--robots", "2", "--url", "http://127.0.0.1:1", "--photos", photos)
     assert nobody.returncode == 2
     assert "can't be reached" in nobody.stderr
-    empty = run_cli("simulate", "--robots", "2", "--photos", tmp_path)
+    empty = run_here("simulate", "--robots", "2", "--photos", tmp_path)
     assert empty.returncode == 3
     assert "no photo" in empty.stderr
-    both = run_cli("simulate", "--robots", "2", "--every", "5", "--rate", "1")
+    both = run_here("simulate", "--robots", "2", "--every", "5", "--rate", "1")
     assert both.returncode == 2
     assert "--every and --rate" in both.stderr
 

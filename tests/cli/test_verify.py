@@ -1,4 +1,4 @@
-"""`bintally verify` as a person and as a machine use it: whole processes."""
+"""`bintally verify` as a person and as a machine use it."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from bintally import Verification
 from tests.bundles import bin_photo, make_bundle
-from tests.conftest import run_cli
+from tests.conftest import run_cli, run_here
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def _verdicts(lines: str) -> list[Verification]:
 
 
 def test_a_person_gets_a_table_with_reasons_and_the_licence(bundle: Path, bins: Path) -> None:
-    ended = run_cli("verify", bins / "00003.png", "--record", bins / "three.json", "--bundle", bundle)
+    ended = run_here("verify", bins / "00003.png", "--record", bins / "three.json", "--bundle", bundle)
     assert ended.returncode == 0, ended.stderr
     header, row = ended.stdout.splitlines()
     assert header == "right?  photo shows  record says  photo"
@@ -55,7 +55,7 @@ def test_a_machine_gets_one_verdict_a_line_and_no_word_more(bundle: Path, bins: 
         "--bundle",
         bundle,
     ]
-    ended = run_cli("verify", *arguments, "--record", '{"B1": 5}', "--json")
+    ended = run_cli("verify", *arguments, "--record", '{"B1": 5}', "--json")  # nor at its start and end
     assert (ended.returncode, ended.stderr) == (0, "")
     [verdict] = _verdicts(ended.stdout)
     assert (verdict.path, verdict.record, verdict.recorded_count) == (str(bins / "00003.png"), None, 5)
@@ -67,14 +67,14 @@ def test_a_machine_gets_one_verdict_a_line_and_no_word_more(bundle: Path, bins: 
 
 
 def test_many_stand_in_a_csv_file_and_a_bad_line_is_told(bundle: Path, bins: Path) -> None:
-    ended = run_cli("verify", "--csv", bins / "records.csv", "--bundle", bundle, "--json")
+    ended = run_here("verify", "--csv", bins / "records.csv", "--bundle", bundle, "--json")
     assert (ended.returncode, ended.stderr) == (1, "")
     verdicts = _verdicts(ended.stdout)
     assert [verdict.path for verdict in verdicts] == ["00003.png", "00002.png", "gone.png"]
     assert [verdict.record for verdict in verdicts] == ["three.json"] * 3
     assert [verdict.count for verdict in verdicts] == [3, 2, None]
     assert verdicts[2].error == "path: There is no photo gone.png."
-    shown = run_cli("verify", "--csv", bins / "records.csv", "--bundle", bundle)
+    shown = run_here("verify", "--csv", bins / "records.csv", "--bundle", bundle)
     assert shown.returncode == 1
     assert len(shown.stdout.splitlines()) == 4
     assert "3 records: 1 taken for right (50% or more), 1 for wrong, 0 abstained from, 1 not judged." in shown.stderr
@@ -92,7 +92,7 @@ def test_a_photo_comes_from_stdin(bundle: Path, bins: Path) -> None:
 def test_an_unreadable_photo_has_its_error(bundle: Path, bins: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"broken")
-    ended = run_cli("verify", broken, "--record", bins / "three.json", "--bundle", bundle, "--json")
+    ended = run_here("verify", broken, "--record", bins / "three.json", "--bundle", bundle, "--json")
     assert ended.returncode == 1
     [verdict] = _verdicts(ended.stdout)
     assert (verdict.error, verdict.record_is_right) == ("path: This is not a photo.", None)
@@ -117,7 +117,7 @@ def test_a_mistake_is_a_sentence_with_the_next_step(
     bundle: Path, bins: Path, arguments: list[str], exit_code: int, told: str
 ) -> None:
     filled = [argument.replace("{bins}", str(bins)) for argument in arguments]
-    ended = run_cli("verify", *filled, env={"BINTALLY_BUNDLE": str(bundle)})
+    ended = run_here("verify", *filled, env={"BINTALLY_BUNDLE": str(bundle)})
     assert ended.returncode == exit_code
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -126,13 +126,13 @@ def test_a_mistake_is_a_sentence_with_the_next_step(
 
 def test_a_model_that_does_not_judge_says_so(bins: Path, tmp_path: Path) -> None:
     plain = make_bundle(tmp_path / "plain")
-    ended = run_cli("verify", bins / "00003.png", "--record", bins / "three.json", "--bundle", plain)
+    ended = run_here("verify", bins / "00003.png", "--record", bins / "three.json", "--bundle", plain)
     assert (ended.returncode, ended.stdout) == (4, "")
     assert "does not judge records" in ended.stderr
 
 
 def test_help_has_an_example() -> None:
-    ended = run_cli("verify", "--help")
+    ended = run_here("verify", "--help")
     assert ended.returncode == 0
     assert "Example:" in ended.stdout
     assert "--record" in ended.stdout

@@ -16,7 +16,7 @@ from bintally.counting.comparison import apart
 from bintally.counting.intervals import bootstrap_mean, bootstrap_means
 from bintally.counting.predictions import PREDICTIONS, Predictions, predictions_table, read_predictions
 from bintally.errors import ConfigError, DataError, UsageError
-from tests.conftest import run_cli
+from tests.conftest import run_here
 
 KEYS = ("1", "2", "3", "4", "5", "6+")
 VALUES = np.array([1, 2, 3, 4, 5, 8.0])
@@ -184,9 +184,9 @@ def test_difference_of_means_is_the_mean_of_differences() -> None:
 
 def test_command_line_tells_each_pair_and_gives_one_json(tmp_path: Path) -> None:
     runs = [str(run_folder(tmp_path / name, skill)) for name, skill in (("good", 0.9), ("poor", 0.1))]
-    done = run_cli("compare", *runs, "--out", str(tmp_path / "out"), "--json")
+    done = run_here("compare", *runs, "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["pairs"][0]["label"] == "poor"
-    done = run_cli("compare", *runs, "--out", str(tmp_path / "out"))
+    done = run_here("compare", *runs, "--out", str(tmp_path / "out"))
     assert "fewer photos than good" in " ".join(done.stderr.split())
-    assert run_cli("compare", runs[0], str(tmp_path), "--out", str(tmp_path / "out")).returncode == 3
+    assert run_here("compare", runs[0], str(tmp_path), "--out", str(tmp_path / "out")).returncode == 3

@@ -17,7 +17,7 @@ from bintally.counting.report import EvaluationReport, summary
 from bintally.errors import BundleError, ConfigError, DataError, ManifestError, StorageError, UsageError
 from bintally.manifest import SPLIT, Manifest
 from tests.bundles import bin_photo, make_bundle, no_bin_pixels
-from tests.conftest import run_cli
+from tests.conftest import run_here
 
 WRONG = 6  # photos of the fixture whose record differs from what the tiny network sees
 
@@ -284,14 +284,14 @@ def test_command_line_prints_the_report_as_json(data: Path, tiny_bundle: Path, t
         "--counts",
         "1-5",
     ]
-    ran = run_cli(*arguments, "--resamples", "100", "--json")
+    ran = run_here(*arguments, "--resamples", "100", "--json")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["population"]["judged"] == 61
-    ran = run_cli(*arguments, "--resamples", "100")
+    ran = run_here(*arguments, "--resamples", "100")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == ""
     assert "Exactly right" in ran.stderr
     assert "could not be read" in ran.stderr
-    ran = run_cli(*arguments, "--split", "val")
+    ran = run_here(*arguments, "--split", "val")
     assert ran.returncode == 3
     assert "No photo to judge" in ran.stderr

@@ -27,7 +27,7 @@ from bintally.metadata import metadata_json
 from bintally.progress import SILENT
 from bintally.records import COUNT_KEYS, BinRecord, Product
 from tests.bundles import bin_photo, make_bundle
-from tests.conftest import run_cli
+from tests.conftest import run_here
 
 BINS = [(1, 2), (3, 1), (2, 4, 3), (5, 5), (4, 0), (2, 6), (3,), (4, 2), (1, 3), (5, 3, 2)]
 """Counts of the photos of test's bins; the first pair's new record is one too many."""
@@ -294,7 +294,7 @@ def test_a_photo_taken_again_is_another_photo_of_the_same_bin() -> None:
 
 
 def test_command_shows_figures_beside_the_blind_ones(data: Path, telling_bundle: Path, tmp_path: Path) -> None:
-    done = run_cli("evaluate-bins", telling_bundle, "--data", data, "--out", tmp_path, "--resamples", "100")
+    done = run_here("evaluate-bins", telling_bundle, "--data", data, "--out", tmp_path, "--resamples", "100")
     assert done.returncode == 0, done.stderr
     assert "Exactly right" in done.stderr
     assert "Not judged: records: none were given" in done.stderr

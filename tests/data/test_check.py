@@ -14,7 +14,7 @@ from bintally.data.check import CheckReport, CheckSettings, check
 from bintally.data.reasons import QUARANTINE, WARNINGS, code, detail, tally
 from bintally.errors import ConfigError, DataError, ManifestError
 from bintally.manifest import CHECKED, FETCHED, Manifest
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.data.bin_folder import BinFolder, draw_photo, encoded, record
 from tests.test_photos import png_claiming
 
@@ -265,12 +265,12 @@ def test_tally_counts_photos_and_not_findings() -> None:
 
 def test_the_command_prints_a_table_for_people_and_json_for_machines(bins: BinFolder) -> None:
     bins.add("cut", encoded(draw_photo(1))[:900]).write()
-    people = run_cli("check", bins.folder)
+    people = run_here("check", bins.folder)
     assert people.returncode == 0, people.stderr
     assert people.stdout == ""
     assert "1 of 2 photos can be used" in people.stderr
     assert "truncated" in people.stderr
-    machine = run_cli("check", bins.folder, "--json")
+    machine = run_here("check", bins.folder, "--json")
     assert machine.returncode == 0
     assert json.loads(machine.stdout)["reasons"] == {"truncated": 1}
 

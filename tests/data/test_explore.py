@@ -12,7 +12,7 @@ from bintally.data.survey import MOST_CHANGE, measures, visits, with_bins
 from bintally.errors import DataError, ManifestError
 from bintally.manifest import FETCHED, Manifest
 from bintally.records import COUNT_KEYS, Product
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.data.bin_folder import BinFolder, draw_photo, encoded, record
 
 Page = str
@@ -178,7 +178,7 @@ def test_sides_are_sorted_and_unknown_ones_left_out() -> None:
 
 def test_the_command_says_where_the_page_is(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
-    ran = run_cli("explore", folder, "--out", out, "--seed", "3", "--json")
+    ran = run_here("explore", folder, "--out", out, "--seed", "3", "--json")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["page"] == str(out)
     assert "(seed 3)" in out.read_text()

@@ -14,7 +14,7 @@ from bintally.data.split import SplitReport, parse_fractions, split
 from bintally.data.stratify import assign_groups
 from bintally.errors import ConfigError, DataError, ManifestError
 from bintally.manifest import CHECKED, FETCHED, SPLIT, Manifest
-from tests.conftest import run_cli, shared_dir
+from tests.conftest import run_here, shared_dir
 from tests.data.photo_tables import bins_over_time, folder_of, photo
 
 
@@ -219,16 +219,16 @@ def test_ctrl_c_leaves_nothing_half_written(data: Path, monkeypatch: pytest.Monk
 
 
 def test_the_command_prints_json_for_machines_and_a_table_for_people(data: Path) -> None:
-    machine = run_cli("split", data, "--fractions", "80/20", "--json")
+    machine = run_here("split", data, "--fractions", "80/20", "--json")
     assert machine.returncode == 0, machine.stderr
     assert set(json.loads(machine.stdout)["leakage"]["seen_in_train"]) == {"val"}
-    person = run_cli("split", data, "--how", "random_that_leaks")
+    person = run_here("split", data, "--how", "random_that_leaks")
     assert (person.returncode, person.stdout) == (0, "")
     assert "THIS SPLIT LEAKS" in " ".join(person.stderr.split())
 
 
 def test_the_command_refuses_an_unknown_way(data: Path) -> None:
-    refused = run_cli("split", data, "--how", "random")
+    refused = run_here("split", data, "--how", "random")
     assert refused.returncode == 2
     assert "'how'" in refused.stderr
     assert not (data / SPLIT).exists()

@@ -15,7 +15,7 @@ from bintally.data.staying import DRAWN, read_before
 from bintally.data.stratify import assign_groups
 from bintally.errors import DataError, ManifestError
 from bintally.manifest import CHECKED, SPLIT, Manifest
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.data.photo_tables import bins_over_time, folder_of, photo
 
 Rows = list[dict[str, object]]
@@ -169,9 +169,9 @@ def test_a_given_split_stays_the_sources_word(tmp_path: Path) -> None:
 def test_the_command_says_what_stayed_and_draws_anew_when_asked(tmp_path: Path) -> None:
     rows = bins_over_time(60)
     folder_of(tmp_path, rows)
-    assert "stayed" not in run_cli("split", tmp_path).stderr
-    assert f"{len(rows)} of them stayed where they were" in run_cli("split", tmp_path).stderr
-    assert json.loads(run_cli("split", tmp_path, "--fresh", "--json").stdout)["since"]["moved"] == 0
+    assert "stayed" not in run_here("split", tmp_path).stderr
+    assert f"{len(rows)} of them stayed where they were" in run_here("split", tmp_path).stderr
+    assert json.loads(run_here("split", tmp_path, "--fresh", "--json").stdout)["since"]["moved"] == 0
 
 
 @settings(max_examples=30, deadline=None)

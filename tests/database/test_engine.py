@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +133,7 @@ def test_a_kill_leaves_all_or_nothing(ledger: Ledger, place: str, moment: str, r
         assert audit.verify(connection).is_whole
 
 
-def test_a_folder_is_made_for_a_new_file(new_place: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_folder_is_made_for_a_new_file(tmp_path: Path) -> None:
     with Database.open(tmp_path / "a" / "b" / "l.sqlite", create=True) as made:
         assert made.is_sqlite
     with Database.open(f"sqlite:///{tmp_path}/a/b/l.sqlite") as again, again.read() as connection:

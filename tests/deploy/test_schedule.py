@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, run_cli
+from tests.conftest import ROOT, run_here
 
 SCHEDULE = ROOT / "deploy" / "schedule"
 
@@ -40,7 +40,7 @@ def test_both_run_the_same() -> None:
 
 def test_the_command_has_the_options_it_is_given() -> None:
     _, group, verb, *rest = _commands()["systemd"]
-    shown = run_cli(group, verb, "--help", env={"COLUMNS": "200"})
+    shown = run_here(group, verb, "--help", env={"COLUMNS": "200"})
     assert [part for part in rest if part.startswith("--") and part not in shown.stdout] == []
 
 

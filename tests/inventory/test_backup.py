@@ -22,6 +22,7 @@ from bintally.inventory.verdict import OUTCOMES
 from bintally.registry.place import SETTINGS, Registry
 from bintally.registry.registration import register
 from tests.bundles import make_bundle
+from tests.databases import new_ledger
 from tests.inventory.conftest import DATABASES
 from tests.inventory.worlds import MORNING, World
 
@@ -47,11 +48,11 @@ def _all(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("target", DATABASES)
 def test_a_backup_is_the_same_ledger_on_either_database(
-    ledger: Ledger, new_place: Callable[[str], str], tmp_path: Path, target: str
+    ledger: Ledger, bare_place: Callable[[str], str], tmp_path: Path, target: str
 ) -> None:
     _fill(ledger)
     written = backup(ledger=ledger, file=tmp_path / "b.zip")
-    place = new_place(target)
+    place = bare_place(target)
     read = restore(file=tmp_path / "b.zip", place=place)
     assert (read.rows, read.head) == (written.rows, written.head)
     with Ledger.open(place) as again:
@@ -111,7 +112,7 @@ def _changed(source: Path, target: Path, change: Callable[[str, bytes], bytes | 
 
 
 def test_a_backup_that_was_changed_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    with Ledger.open(tmp_path / "l.sqlite", create=True) as ledger:
+    with new_ledger(tmp_path / "l.sqlite") as ledger:
         _fill(ledger)
         backup(ledger=ledger, file=tmp_path / "b.zip")
         with ledger.write() as connection:
@@ -170,7 +171,7 @@ with Ledger.open(sys.argv[2]) as ledger:
 
 
 def test_a_backup_holds_the_ledger_whoever_else_uses_its_database(
-    ledger: Ledger, place: str, new_place: Callable[[str], str], tmp_path: Path
+    ledger: Ledger, place: str, bare_place: Callable[[str], str], tmp_path: Path
 ) -> None:
     _fill(ledger)
     (tmp_path / "registry").mkdir()
@@ -183,7 +184,7 @@ def test_a_backup_holds_the_ledger_whoever_else_uses_its_database(
         subprocess.run([sys.executable, "-c", _BACKUP, what, place, str(file)], check=True, timeout=60)
         with zipfile.ZipFile(file) as archive:
             manifests.append(json.loads(archive.read(MANIFEST))["tables"])
-        restored = new_place("sqlite")
+        restored = bare_place("sqlite")
         restore(file=file, place=restored)
         with Ledger.open(restored) as again, again.read() as connection:
             assert audit.verify(connection).is_whole

@@ -15,6 +15,7 @@ from bintally.inventory.exports import TABLES, export_table
 from bintally.inventory.intake import take_bin, take_movement, take_product, take_record
 from bintally.inventory.ledger import Ledger, add_site
 from bintally.inventory.people import add_person
+from tests.databases import new_ledger
 from tests.inventory.erp.desks import EVENING, connected, corrected
 from tests.inventory.worlds import MORNING, World
 
@@ -49,7 +50,7 @@ def _fill(ledger: Ledger) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_what_is_exported_makes_the_same_ledger(ledger: Ledger, tmp_path: Path, suffix: str) -> None:
     _fill(ledger)
-    with Ledger.open(tmp_path / "again.sqlite", create=True) as again:
+    with new_ledger(tmp_path / "again.sqlite") as again:
         with again.write() as connection:
             add_site(connection, code="S")
             add_person(connection, name="mara", role="admin", by="test")
@@ -115,7 +116,7 @@ def test_every_table_can_be_exported_in_both_forms(ledger: Ledger, tmp_path: Pat
 
 
 def test_a_wrong_name_or_suffix_is_an_error(tmp_path: Path) -> None:
-    with Ledger.open(tmp_path, create=True) as ledger:
+    with new_ledger(tmp_path / "ledger.sqlite") as ledger:
         with pytest.raises(UsageError, match="Did you mean 'records'"):
             export_table(ledger=ledger, table="record", file=tmp_path / "r.csv")
         with pytest.raises(UsageError, match=r"neither \.csv nor \.parquet"):

@@ -26,6 +26,7 @@ from bintally.inventory.intake import (
     take_record,
 )
 from bintally.inventory.ledger import Ledger, Site, add_site
+from tests.databases import new_ledger
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -130,7 +131,7 @@ def test_what_can_not_be_is_refused(tmp_path: Path, what: dict[str, object], mes
     asked = {"bin": "A-1", "quantity": 1, "effective_at": NOON, "source": "erp"}
     if "lines" in what:
         asked["quantity"] = None
-    with Ledger.open(tmp_path, create=True) as ledger, ledger.write() as connection:
+    with new_ledger(tmp_path / "ledger.sqlite") as ledger, ledger.write() as connection:
         site = _site(connection)
         with pytest.raises(DataError, match=message):
             take_record(connection, site, **{**asked, **what})  # type: ignore[arg-type]
@@ -206,7 +207,11 @@ FACTS = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(facts=FACTS)
 def test_a_later_fact_never_changes_what_was_known_before(facts: list[tuple[int, int, dict[str, int]]]) -> None:
-    with TemporaryDirectory() as folder, Ledger.open(folder, create=True) as ledger, ledger.write() as connection:
+    with (
+        TemporaryDirectory() as folder,
+        new_ledger(Path(folder) / "ledger.sqlite") as ledger,
+        ledger.write() as connection,
+    ):
         site = _site(connection)
         bin_id, seen = take_bin(connection, site, "A-1").id, []
         for received, (hour, quantity, lines) in enumerate(facts):

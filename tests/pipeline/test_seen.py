@@ -14,7 +14,7 @@ from bintally.pipeline.lock import alone
 from bintally.pipeline.page import write_page
 from bintally.pipeline.records import RunRecord, StageRecord, StageStatus, write_record
 from bintally.pipeline.seen import Seen
-from tests.conftest import run_cli
+from tests.conftest import run_here
 
 START = datetime(2026, 11, 2, 3, 15, tzinfo=UTC)
 
@@ -151,13 +151,13 @@ def test_the_command_finds_the_workspace_that_ran_last(
 
 
 def test_the_command_draws_writes_and_prints(workspace: Path, tmp_path: Path) -> None:
-    shown = run_cli("pipeline", "show", workspace, "--out", tmp_path / "show.html", env={"COLUMNS": "160"})
+    shown = run_here("pipeline", "show", workspace, "--out", tmp_path / "show.html", env={"COLUMNS": "160"})
     assert shown.returncode == 0, shown.stderr
     assert "● train" in shown.stderr
     assert (tmp_path / "show.html").is_file()
-    machine = run_cli("pipeline", "show", workspace, "--runs", "1", "--json")
+    machine = run_here("pipeline", "show", workspace, "--runs", "1", "--json")
     told = json.loads(machine.stdout)
     assert [run["id"] for run in told["runs"]] == [FAILED.id]
     assert told["stages"][4]["last"]["error"].startswith("No photo of count 3")
-    nowhere = run_cli("pipeline", "show", tmp_path / "nowhere")
+    nowhere = run_here("pipeline", "show", tmp_path / "nowhere")
     assert (nowhere.returncode, "No pipeline ran in" in nowhere.stderr) == (2, True)

@@ -13,15 +13,15 @@ from bintally.pipeline.promoting import Promoter
 from bintally.pipeline.stages import source_state
 from bintally.pipeline.walk import walk
 from bintally.progress import SILENT
-from bintally.registry.place import Registry
 from tests.data.servers import FaultyServer, lay_out, serving
+from tests.databases import new_registry
 from tests.pipeline.conftest import quick_recipe
 
 FETCH = STAGES[0]
 
 
 def test_a_stage_follows_those_whose_files_it_reads(finished: Path, tmp_path: Path) -> None:
-    Registry.open(tmp_path, create=True).close()
+    new_registry(tmp_path).close()
     job = Job(quick_recipe(), "sample", finished, Promoter(tmp_path, model="bintally", by="mia", run="1"))
     stages = (*STAGES, *PROMOTING)
     for stage in stages:

@@ -12,6 +12,7 @@ from bintally.registry.place import Registry
 from bintally.registry.rollback import rollback
 from bintally.registry.tracking.reached import reached
 from bintally.registry.versions import version_of
+from tests.databases import new_registry
 from tests.pipeline.conftest import quick_recipe
 
 EASY: dict[str, Any] = {"gates": ("contract", "size")}
@@ -19,7 +20,7 @@ EASY: dict[str, Any] = {"gates": ("contract", "size")}
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
-    Registry.open(tmp_path / "registry", create=True).close()
+    new_registry(tmp_path / "registry").close()
     return tmp_path / "registry"
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bintally.registry.place import SETTINGS, Registry
+from bintally.registry.place import DATABASE, SETTINGS, Registry
 from tests.bundles import make_bundle
-from tests.inventory.conftest import DATABASES, new_place, postgresql
+from tests.databases import new_registry, with_tables
+from tests.inventory.conftest import DATABASES, bare_place, new_place, postgresql
 
-__all__ = ["new_place", "postgresql"]
+__all__ = ["bare_place", "new_place", "postgresql"]
 
 MakeBundle = Callable[[str], Path]
 
@@ -29,7 +30,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
 @pytest.fixture(params=DATABASES)
 def place(request: pytest.FixtureRequest, new_place: Callable[[str], str], tmp_path: Path) -> Path:
     """A folder where a registry can be made, once on each database."""
-    return empty_place(tmp_path / "registry", request.param, new_place)
+    folder = tmp_path / "registry"
+    if request.param == "sqlite":
+        return with_tables(folder / DATABASE).parent
+    return empty_place(folder, request.param, new_place)
 
 
 @pytest.fixture
@@ -42,13 +46,13 @@ def registry(place: Path) -> Iterator[Registry]:
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Registry]:
     """An empty registry on SQLite, where the database does not matter."""
-    with Registry.open(tmp_path / "local", create=True) as made:
+    with new_registry(tmp_path / "local") as made:
         yield made
 
 
-def empty_place(folder: Path, kind: str, new_place: Callable[[str], str]) -> Path:
+def empty_place(folder: Path, kind: str, bare_place: Callable[[str], str]) -> Path:
     """A folder whose registry will be on a database of that kind."""
     folder.mkdir(parents=True)
     if kind != "sqlite":
-        (folder / SETTINGS).write_text(f'database = "{new_place(kind)}"\n')
+        (folder / SETTINGS).write_text(f'database = "{bare_place(kind)}"\n')
     return folder

@@ -14,6 +14,7 @@ from bintally.registry.approval import FOLLOWING, approve, change_state, forget,
 from bintally.registry.place import Registry
 from bintally.registry.registration import register
 from bintally.registry.versions import State, version_of
+from tests.databases import new_registry
 from tests.registry.conftest import MakeBundle
 from tests.registry.worlds import promoted, registered
 
@@ -85,12 +86,12 @@ def test_a_retired_one_comes_back_only_while_its_bundle_is_kept(local: Registry,
     assert approve(local, "1", by="anna").state == "Approved"
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(wishes=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(get_args(State))), max_size=8))
 def test_whatever_is_asked_for_the_table_holds_and_the_champion_stays(
     wishes: list[tuple[str, State]], bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with Registry.open(tmp_path_factory.mktemp("wishes"), create=True) as registry:
+    with new_registry(tmp_path_factory.mktemp("wishes")) as registry:
         registered(registry, bundle("a"), bundle("b"))
         promoted(registry, "1")
         states: dict[str, State] = {"a": "Approved", "b": "PendingManualApproval"}

@@ -16,6 +16,7 @@ from bintally.registry.gates import PromoteSettings
 from bintally.registry.place import Registry
 from bintally.registry.retention.collect import gc
 from bintally.registry.versions import version_of
+from tests.databases import new_registry
 from tests.registry.gates.shelves import BLIND, GOOD, SURE, resplit, shelf, version
 
 
@@ -27,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def registry(tmp_path: Path, data: Path) -> Iterator[Registry]:
     """1 is too sure, 2 is good, 3 never looks."""
-    with Registry.open(tmp_path / "registry", create=True) as made:
+    with new_registry(tmp_path / "registry") as made:
         for name, sharpness in (("a", SURE), ("b", GOOD), ("c", BLIND)):
             version(made, tmp_path / name, sharpness, learnt=data)
         yield made

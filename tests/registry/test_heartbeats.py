@@ -8,12 +8,12 @@ import pytest
 
 from bintally.errors import StorageError
 from bintally.registry import heartbeats
-from bintally.registry.place import Registry
+from tests.databases import new_registry
 
 
 def test_what_runs_is_told_until_it_ends_or_says_nothing_for_long(tmp_path: Path) -> None:
     place = tmp_path / "registry"
-    with Registry.open(place, create=True) as registry:
+    with new_registry(place) as registry:
         assert heartbeats.running(registry) == []
         heartbeats.beat(place, "shop:8080/worker-1", {"bintally/2": "b", "bintally/1": "a"})
         heartbeats.beat(place, "shop:8080/worker-2", {"bintally/2": "b"})
@@ -31,7 +31,7 @@ def test_what_runs_is_told_until_it_ends_or_says_nothing_for_long(tmp_path: Path
 
 
 def test_names_that_look_alike_in_a_file_name_are_two_services(tmp_path: Path) -> None:
-    with Registry.open(tmp_path, create=True) as registry:
+    with new_registry(tmp_path) as registry:
         heartbeats.beat(tmp_path, "a/b", {"v": "1"})
         heartbeats.beat(tmp_path, "a:b", {"v": "2"})
         (tmp_path / heartbeats.RUNNING / "torn.json").write_text('{"serv')
@@ -45,7 +45,7 @@ def test_a_folder_that_takes_nothing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_cant_be_read_is_not_taken_for_nobody(tmp_path: Path) -> None:
-    with Registry.open(tmp_path, create=True) as registry:
+    with new_registry(tmp_path) as registry:
         folder = tmp_path / heartbeats.RUNNING
         folder.write_text("no folder")
         with pytest.raises(StorageError, match=r"running can't be read: Not a directory"):

@@ -10,6 +10,7 @@ from bintally.errors import BintallyError, ConfigError, StorageError, UsageError
 from bintally.registry.identity import IDENTITY
 from bintally.registry.place import DATABASE, SETTINGS, Registry
 from bintally.registry.versions import versions
+from tests.databases import new_registry
 from tests.registry.conftest import MakeBundle, empty_place
 from tests.registry.worlds import registered
 
@@ -36,7 +37,7 @@ def test_made_twice_it_is_the_same(registry: Registry, bundle: MakeBundle) -> No
 
 
 def test_a_database_that_is_gone_is_not_made_anew(tmp_path: Path, bundle: MakeBundle) -> None:
-    with Registry.open(tmp_path, create=True) as registry:
+    with new_registry(tmp_path) as registry:
         registered(registry, bundle("a"))
     for path in tmp_path.glob(f"{DATABASE}*"):
         path.unlink()
@@ -49,7 +50,7 @@ def test_a_database_that_is_gone_is_not_made_anew(tmp_path: Path, bundle: MakeBu
 
 
 def test_a_database_that_was_emptied_must_come_from_a_backup(tmp_path: Path) -> None:
-    Registry.open(tmp_path, create=True).close()
+    new_registry(tmp_path).close()
     for path in tmp_path.glob(f"{DATABASE}*"):
         path.unlink()
     (tmp_path / DATABASE).touch()
@@ -59,13 +60,13 @@ def test_a_database_that_was_emptied_must_come_from_a_backup(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("create", [False, True])
 def test_an_empty_database_in_the_place_of_the_full_one_is_refused(
-    new_place: Callable[[str], str], tmp_path: Path, bundle: MakeBundle, create: bool
+    bare_place: Callable[[str], str], tmp_path: Path, bundle: MakeBundle, create: bool
 ) -> None:
-    place = empty_place(tmp_path / "registry", "postgresql", new_place)
+    place = empty_place(tmp_path / "registry", "postgresql", bare_place)
     with Registry.open(place, create=True) as registry:
         registered(registry, bundle("a"))
     settings = (place / SETTINGS).read_text()
-    other = new_place("postgresql")
+    other = bare_place("postgresql")
     (place / SETTINGS).write_text(f'database = "{other}"\n')
     with pytest.raises(BintallyError, match="is empty" if create else "is no registry yet"):
         Registry.open(place, create=create)
@@ -76,7 +77,7 @@ def test_an_empty_database_in_the_place_of_the_full_one_is_refused(
 
 def test_another_registrys_database_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        Registry.open(tmp_path / name, create=True).close()
+        new_registry(tmp_path / name).close()
     shutil.copy(tmp_path / "one" / DATABASE, tmp_path / "two" / DATABASE)
     for create in (False, True):
         with pytest.raises(StorageError, match="is another registry's"):
@@ -106,7 +107,7 @@ def test_an_init_that_was_killed_before_its_last_step_is_finished(registry: Regi
 
 
 def test_a_moved_folder_is_the_same_registry(tmp_path: Path, bundle: MakeBundle) -> None:
-    with Registry.open(tmp_path / "here", create=True) as registry:
+    with new_registry(tmp_path / "here") as registry:
         registered(registry, bundle("a"))
     shutil.move(tmp_path / "here", tmp_path / "there")
     with Registry.open(tmp_path / "there") as registry, registry.read() as connection:

@@ -104,6 +104,28 @@ def test_a_real_disk_that_is_full_then_read_only_then_mended(bundle: Path, small
         assert captured(small_disk / "state") == ["before", "between", "after"]
 
 
+def test_a_full_disk_behind_what_workers_share(
+    bundle: Path, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were killed, one after the other, by what they wrote into files that had holes."""
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    with Served(bundle, state=tmp_path / "state", threads=1, workers=2, rate=1000) as served:
+        served.start()
+        workers = served.workers()
+        with (small_disk / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(bytes(4096))
+        for number in range(40):
+            assert asked(served, f"full-{number}")["count"] is not None
+            for path in ("/nothing", "/model", "/samples", "/metrics"):
+                assert served.ask("GET", path)[0] in (200, 404)
+        os.kill(workers[0], signal.SIGKILL)
+        until(lambda: len(served.workers()) == 2 and workers[0] not in served.workers())
+        until(lambda: "metrics" in served.health()["problems"])
+        assert asked(served, "by one of them")["count"] is not None
+        assert workers[1] in served.workers()
+
+
 def test_a_state_folder_that_is_removed_and_then_can_not_be_made(served: Served, tmp_path: Path) -> None:
     check_healthy(served, "before")
     shutil.rmtree(tmp_path / "state")

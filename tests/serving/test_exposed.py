@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from tests.bundles import bin_photo
-from tests.conftest import run_cli
+from tests.conftest import run_cli, run_here
 from tests.serving.conftest import running
 
 PHOTO = bin_photo(2, image_format="JPEG")
@@ -24,7 +24,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def key_of(name: str, *options: str) -> str:
-    made = run_cli("keys", "create", name, "--scope", "count", *options)
+    made = run_here("keys", "create", name, "--scope", "count", *options)
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
 
@@ -73,10 +73,10 @@ def test_keys_are_made_renewed_and_revoked_while_a_service_runs_over_https(
         assert answer.status == 200
         assert answer.headers["Strict-Transport-Security"]
         assert ask(f"{key}x").status == 401
-        renewed = run_cli("keys", "rotate", "robot-7", "--grace", "0").stdout.strip()
+        renewed = run_here("keys", "rotate", "robot-7", "--grace", "0").stdout.strip()
         other = key_of("robot-8")
         assert _soon(lambda: (ask(renewed).status, ask(other).status, ask(key).status)) == (200, 200, 401)
-        run_cli("keys", "revoke", "robot-8")
+        run_here("keys", "revoke", "robot-8")
         assert _soon(lambda: (ask(renewed).status, ask(other).status, ask(key).status), wanted=401) == (200, 401, 401)
 
 

@@ -18,6 +18,7 @@ from bintally.inventory.intake import take_bin
 from bintally.inventory.ledger import Ledger, add_site
 from bintally.monitoring.capture_files import capture_files
 from bintally.monitoring.capture_reader import read_captures
+from tests.databases import new_ledger
 from tests.serving.killing import WAIT_S, Sender, Served
 
 BINS = ("A", "B", "C")
@@ -122,7 +123,7 @@ def check_ledger(place: Path, photos: dict[str, bytes]) -> None:
 
 def make_ledger(place: Path) -> None:
     """An empty ledger that knows `BINS`."""
-    with Ledger.open(place, create=True) as ledger, ledger.write() as connection:
+    with new_ledger(place) as ledger, ledger.write() as connection:
         site = add_site(connection, code="STR1")
         for code in BINS:
             take_bin(connection, site, code)

@@ -1,5 +1,6 @@
 """A small split data folder of rendered bins, and a recipe that trains on it in seconds."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,13 @@ def tiny_recipe(**sections: dict[str, Any]) -> Recipe:
     }
     merged = {name: {**base.get(name, {}), **sections.get(name, {})} for name in {*base, *sections}}
     return Recipe.of({"name": "tiny", **merged})
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int | str | None:
+    """Runs `bintally ARGUMENTS` in this process, which has imported torch; returns what a shell would be told."""
+    from bintally.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["bintally", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code

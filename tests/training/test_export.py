@@ -86,30 +86,33 @@ def test_training_can_go_on_from_a_bundle(exported: ExportReport, run: Path, dat
     assert report.weights == exported.bundle
 
 
-def test_what_export_decides_may_come_from_another_recipe(run: Path, data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def otherwise(run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    """A bundle by another recipe than the run's, of a run whose weights were in a folder of that machine."""
+    recipe, folder = read_run(run)[0], tmp_path_factory.mktemp("otherwise")
+    network = recipe.network.model_copy(update={"weights": ("/somewhere/else/backbone.safetensors", "none")})
+    trained_so = shutil.copytree(run, folder / "run")
+    dumped = recipe.model_copy(update={"network": network}).model_dump(mode="json")
+    (trained_so / "recipe.json").write_text(json.dumps(dumped))
+    other = tiny_recipe(export={"licence": "mine", "prior": "uniform", "flip_averaging": False, "px": 80})
+    return export(run=trained_so, data=data, out=folder / "bundle", recipe=other)
+
+
+def test_what_export_decides_may_come_from_another_recipe(otherwise: ExportReport) -> None:
     """A changed licence or prior once went unheard: everything was taken from the recipe of the day of training."""
-    other = tiny_recipe(export={"licence": "mine", "prior": "uniform", "flip_averaging": False})
-    card = Bundle.open(Path(export(run=run, data=data, out=tmp_path / "b", recipe=other).bundle)).card
+    card = Bundle.open(Path(otherwise.bundle)).card
     assert (card.licence, card.flip_averaging) == ("mine", False)
     assert list(card.target_prior.values()) == pytest.approx([1 / 7] * 7)
 
 
-def test_a_bundle_may_see_larger_photos_than_training_did(run: Path, data: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(export={"px": 80})
-    report = export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe)
-    counter = Counter(report.bundle)
+def test_a_bundle_may_see_larger_photos_than_training_did(otherwise: ExportReport) -> None:
+    counter = Counter(otherwise.bundle)
     assert (counter.card.height_px, counter.card.width_px) == (80, 80)
-    assert report.max_difference < 0.02
+    assert otherwise.max_difference < 0.02
 
 
-def test_the_card_names_weights_without_this_machines_folders(run: Path, data: Path, tmp_path: Path) -> None:
-    recipe = read_run(run)[0]
-    network = recipe.network.model_copy(update={"weights": ("/somewhere/else/backbone.safetensors", "none")})
-    trained_so = tmp_path / "run"
-    shutil.copytree(run, trained_so)
-    dumped = recipe.model_copy(update={"network": network}).model_dump(mode="json")
-    (trained_so / "recipe.json").write_text(json.dumps(dumped))
-    card = Bundle.open(Path(export(run=trained_so, data=data, out=tmp_path / "b").bundle)).card
+def test_the_card_names_weights_without_this_machines_folders(otherwise: ExportReport) -> None:
+    card = Bundle.open(Path(otherwise.bundle)).card
     assert card.recipe["network"]["weights"] == ["backbone.safetensors", "none"]
 
 
@@ -120,12 +123,18 @@ def other_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("store", ["float16", "int8"])
+@pytest.fixture(scope="module", params=[pytest.param("float16", marks=pytest.mark.soak), "int8"])
+def ensemble(
+    request: pytest.FixtureRequest, run: Path, other_run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> ExportReport:
+    recipe = tiny_recipe(export={"ensemble": (other_run,), "store": request.param})
+    return export(run=run, data=data, out=tmp_path_factory.mktemp("ensemble") / "bundle", recipe=recipe)
+
+
 def test_an_ensemble_is_one_graph_of_all_its_runs(
-    store: str, run: Path, other_run: Path, exported: ExportReport, data: Path, tmp_path: Path
+    ensemble: ExportReport, other_run: Path, exported: ExportReport
 ) -> None:
-    recipe = tiny_recipe(export={"ensemble": (other_run,), "store": store})
-    report = export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe)
+    report = ensemble
     model, first = Path(report.bundle) / "model.onnx", Path(exported.bundle) / "model.onnx"
     assert report.max_difference < report.accepted_difference  # against torch, with both networks
     assert Bundle.open(Path(report.bundle)).card.recipe["export"]["ensemble"] == [f"{other_run.parent.name}/run"]
@@ -137,11 +146,9 @@ def test_an_ensemble_is_one_graph_of_all_its_runs(
     assert backbone_weights(model).keys() == backbone_weights(first).keys()  # what training goes on from
 
 
-def test_a_bundle_of_several_networks_teaches_nobody(run: Path, other_run: Path, data: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(export={"ensemble": (other_run,)})
-    bundle = Path(export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe).bundle)
+def test_a_bundle_of_several_networks_teaches_nobody(ensemble: ExportReport, data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="averages several networks"):
-        train(recipe=tiny_recipe(teacher={"runs": (bundle,)}), data=data, out=tmp_path / "student")
+        train(recipe=tiny_recipe(teacher={"runs": (ensemble.bundle,)}), data=data, out=tmp_path / "student")
 
 
 def test_runs_of_other_counts_make_no_ensemble(run: Path, data: Path, tmp_path: Path) -> None:
@@ -177,11 +184,10 @@ def test_half_a_run_is_not_exported(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "bundle").exists()
 
 
-def test_int8_storage_is_a_start_for_training_and_keeps_float_arithmetic(run: Path, data: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(export={"store": "int8"}, evaluate={"counts": "1-5"})
-    found = export(run=run, data=data, out=tmp_path / "b", recipe=recipe)
-    assert found.mean_difference <= found.max_difference <= found.accepted_difference == 0.1
-    state, wanted = earlier_weights(tmp_path / "b"), load_file(run / WEIGHTS)
+@pytest.mark.parametrize("ensemble", ["int8"], indirect=True)
+def test_int8_storage_is_a_start_for_training_and_keeps_float_arithmetic(ensemble: ExportReport, run: Path) -> None:
+    assert ensemble.mean_difference <= ensemble.max_difference <= ensemble.accepted_difference == 0.1
+    state, wanted = earlier_weights(Path(ensemble.bundle)), load_file(run / WEIGHTS)
     for name in wanted.keys() - {name for name in wanted if name.endswith("num_batches_tracked")}:
         assert (state[name] - wanted[name]).abs().max() <= wanted[name].abs().max() / 250, name
 
@@ -201,19 +207,32 @@ def test_int8_arithmetic_is_judged_as_it_serves(exported: ExportReport, run: Pat
 
 
 @pytest.fixture(scope="module")
-def telling(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that compares photos and judges records."""
-    folder = tmp_path_factory.mktemp("telling")
-    recipe = tiny_recipe(network={"tells": ("change", "record")}, loop={"epochs": 2}, export={"store": "int8"})
-    train(recipe=recipe, data=data, out=folder / "run")
-    return Path(export(run=folder / "run", data=data, out=folder / "bundle").bundle)
+def telling_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that compares photos and judges records."""
+    folder = tmp_path_factory.mktemp("telling") / "run"
+    train(recipe=tiny_recipe(network={"tells": ("change", "record")}), data=data, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[pytest.param("itself", marks=pytest.mark.soak), "beside another, compressed"])
+def telling(
+    request: pytest.FixtureRequest, run: Path, telling_run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A bundle that compares photos and judges records: by the network that counts, or by another."""
+    counts, settings = run, {"beside": telling_run, "compress": True}
+    if request.param == "itself":
+        counts, settings = telling_run, {"store": "int8"}
+    out = tmp_path_factory.mktemp("telling") / "bundle"
+    return Path(export(run=counts, data=data, out=out, recipe=tiny_recipe(export=settings)).bundle)
 
 
 def test_what_is_told_beside_the_count_is_in_the_bundle(telling: Path, data: Path) -> None:
     card = Bundle.open(telling).card
     assert card.change is not None
     assert card.verification is not None
-    assert {path.name for path in telling.iterdir()} == {"model.onnx", "beside.onnx", "change.onnx", "card.json"}
+    kept = ".gz" if card.recipe["export"]["compress"] else ""
+    graphs = {f"{name}.onnx{kept}" for name in ("model", "beside", "change")}
+    assert {path.name for path in telling.iterdir()} == {*graphs, "card.json"}
     np.testing.assert_allclose(np.sum(card.change.prior, axis=1), 1, atol=1e-3)
     table = Manifest.read(data, SPLIT).table
     photo, earlier = (data / path for path in table["path"][:2])
@@ -228,7 +247,7 @@ def test_what_is_told_beside_the_count_is_in_the_bundle(telling: Path, data: Pat
     assert verdict.reasons
 
 
-def test_the_comparison_says_what_torch_says(telling: Path, data: Path) -> None:
+def test_the_comparison_says_what_torch_says(telling: Path, telling_run: Path, data: Path) -> None:
     """Both orders, and a batch of any size."""
     counter = Counter(telling)
     cache = PhotoCache.build(data, Manifest.read(data, SPLIT).usable("val"), px=counter.card.width_px)
@@ -236,9 +255,9 @@ def test_the_comparison_says_what_torch_says(telling: Path, data: Path) -> None:
     there = counter.network.evidence(seen.only([0, 1, 2]), seen.only([3, 4, 0]))
     back = counter.network.evidence(seen.only([3, 4, 0]), seen.only([0, 1, 2]))
     np.testing.assert_allclose(there, back[:, ::-1], atol=1e-3)
-    recipe, report = read_run(telling.parent / "run")
+    recipe, report = read_run(telling_run)
     network, _ = build_network(recipe.network, len(report.keys), pretrained=False)
-    load_weights(network, load_file(telling.parent / "run" / WEIGHTS), "run", strict=True)
+    load_weights(network, load_file(telling_run / WEIGHTS), "run", strict=True)
     assert network.change is not None
     with torch.inference_mode():
         views = torch.from_numpy(cache.read(np.arange(5))).permute(0, 3, 1, 2)
@@ -253,24 +272,11 @@ def test_training_goes_on_from_a_bundle_that_tells_more(telling: Path, data: Pat
     train(recipe=recipe, data=data, out=tmp_path / "next")
 
 
-def test_another_run_may_tell_what_this_one_does_not(run: Path, telling: Path, data: Path, tmp_path: Path) -> None:
-    """One network counts, another compares; graphs compressed, and training goes on from such a bundle."""
-    recipe = tiny_recipe(export={"beside": telling.parent / "run", "compress": True})
-    report = export(run=run, data=data, out=tmp_path / "bundle", recipe=recipe)
-    bundle = Path(report.bundle)
-    names = ("model.onnx", "beside.onnx", "change.onnx")
-    assert {path.name for path in bundle.iterdir()} == {*(f"{name}.gz" for name in names), "card.json"}
+@pytest.mark.parametrize("telling", ["beside another, compressed"], indirect=True)
+def test_what_another_network_tells_changes_no_count(
+    exported: ExportReport, telling: Path, telling_run: Path, data: Path
+) -> None:
     photo = data / Manifest.read(data, SPLIT).table["path"][0]
-    both, counting, comparing = (
-        Counter(bundle),
-        Counter(export(run=run, data=data, out=tmp_path / "plain").bundle),
-        Counter(telling),
-    )
+    both, counting = Counter(telling), Counter(exported.bundle)
     assert both.count(photo).probabilities == counting.count(photo).probabilities
-    pixels = PhotoCache.build(data, Manifest.read(data, SPLIT).usable("val"), px=both.card.width_px).read(np.arange(2))
-    maps, wanted = (each.network.see(pixels, beside=True).maps for each in (both, comparing))
-    assert maps is not None
-    assert wanted is not None
-    np.testing.assert_allclose(maps, wanted, atol=0.2, rtol=0.1)  # one kept as float16, the other as int8
-    assert both.card.recipe["export"]["beside"] == f"{telling.parent.name}/run"
-    train(recipe=tiny_recipe(network={"start": bundle}, loop={"epochs": 1}), data=data, out=tmp_path / "next")
+    assert both.card.recipe["export"]["beside"] == f"{telling_run.parent.name}/run"

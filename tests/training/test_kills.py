@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from bintally.training.network import WEIGHTS
 from bintally.training.recipe import Recipe
 from bintally.training.run import train
 from tests.training.conftest import tiny_recipe
+from tests.training.forked import forked, get_ready
 
 _HOOKS = (
     "on_train_batch_start",
@@ -33,11 +32,14 @@ _HOOKS = (
 )
 
 
-def recipe() -> Recipe:
+_ONCE_AN_EPOCH = ("on_validation_batch_start", "on_validation_end", "on_train_epoch_end")
+
+
+def recipe(epochs: int) -> Recipe:
     """Everything random that a training has, and a checkpoint every few steps."""
     return tiny_recipe(
         augment={"mixup": 0.4, "cutmix": 1.0, "rotate": 5},
-        loop={"epochs": 12, "batch_size": 8, "average": 0.9, "checkpoint_minutes": 1e-4},
+        loop={"epochs": epochs, "batch_size": 8, "average": 0.9, "checkpoint_minutes": 1e-4},
     )
 
 
@@ -48,7 +50,7 @@ class Kill(Callback):
         drawn = random.Random(seed)
         self._hook, self._calls = drawn.choice(_HOOKS), drawn.randint(1, 12)
         self._later_s = drawn.choice([0.0, drawn.uniform(0.0, 0.05)])
-        if self._hook in ("on_validation_end", "on_train_epoch_end"):
+        if self._hook in _ONCE_AN_EPOCH:
             self._calls = 1
         for hook in _HOOKS:
             setattr(self, hook, lambda *_, hook=hook, **__: self._called(hook))
@@ -65,40 +67,37 @@ class Kill(Callback):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-from bintally.training.run import train
-from tests.training.test_kills import Kill, recipe
-data, out, seed = sys.argv[1:]
-train(recipe=recipe(), data=Path(data), out=Path(out), threads=1, callbacks=[Kill(int(seed))])
-"""
+def train_until_killed(data: Path, out: Path, epochs: int, seed: int) -> None:
+    train(recipe=recipe(epochs), data=data, out=out, threads=1, callbacks=[Kill(seed)])
 
 
-def _killed(data: Path, out: Path, seed: int) -> int:
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    child = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(data), str(out), str(seed)], env=env, capture_output=True, check=False
-    )
-    assert child.returncode <= 0, child.stderr.decode()
-    return child.returncode
+def _killed(data: Path, out: Path, epochs: int, seed: int) -> int:
+    said = out.with_name("said")
+    child = forked(train_until_killed, data, out, epochs, seed, stderr=said)
+    child.join()
+    assert child.exitcode is not None
+    assert child.exitcode <= 0, said.read_text()
+    return child.exitcode
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"),
-    [(3, 1), pytest.param(20, 2, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
+    ("kills", "epochs", "seed"),
+    [(3, 4, 1), pytest.param(20, 12, 2, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
 )
-def test_however_often_it_is_killed_nothing_differs(data: Path, tmp_path: Path, kills: int, seed: int) -> None:
-    train(recipe=recipe(), data=data, out=tmp_path / "straight", threads=1)
+def test_however_often_it_is_killed_nothing_differs(
+    data: Path, tmp_path: Path, kills: int, epochs: int, seed: int
+) -> None:
+    get_ready()
+    train(recipe=recipe(epochs), data=data, out=tmp_path / "straight", threads=1)
     died = 0
     for number in range(10 * kills):
         if died == kills or (tmp_path / "killed" / RUN).exists():
             break
-        died += _killed(data, tmp_path / "killed", 1000 * seed + number) < 0
+        died += _killed(data, tmp_path / "killed", epochs, 1000 * seed + number) < 0
     assert died >= min(kills, 3), "it was hardly ever killed"
-    report = train(recipe=recipe(), data=data, out=tmp_path / "killed", threads=1)
+    report = train(recipe=recipe(epochs), data=data, out=tmp_path / "killed", threads=1)
     straight, killed = (load_file(tmp_path / name / WEIGHTS) for name in ("straight", "killed"))
-    assert len(report.history) == 12
+    assert len(report.history) == epochs
     assert all(torch.equal(straight[name], killed[name]) for name in straight)
 
 

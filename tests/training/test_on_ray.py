@@ -1,9 +1,9 @@
 """One network trained by processes that Ray places, on a real cluster of two nodes (two raylets on this machine)."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,7 +12,12 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'bintally[ray]')")
 
 from bintally.errors import TrainingError, UsageError
+from bintally.training.launch import Processes
+from bintally.training.on_ray import train_on_ray
 from bintally.training.run import train
+from tests.training import one_of_several
+from tests.training.one_of_several import Heard
+from tests.training.ray_nodes import two_nodes
 from tests.training.test_several_processes import LAST, _furthest, _recipe
 
 WORKER = "RayTrainWorker"
@@ -22,18 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.con
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Its address, in the environment too, as on a machine of a cluster."""
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    nodes.add_node(num_cpus=1)
-    before = dict(os.environ)
-    os.environ["RAY_ADDRESS"] = nodes.address
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-    yield nodes.address
-    os.environ.clear()
-    os.environ.update(before)
-    nodes.shutdown()  # type: ignore[no-untyped-call]
+    with two_nodes() as address:
+        yield address
 
 
 def _kill_one_when(begun: Path, killed: list[int]) -> None:
@@ -41,11 +36,12 @@ def _kill_one_when(begun: Path, killed: list[int]) -> None:
     while not begun.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.2)
-    for process in psutil.process_iter(["cmdline"]):
-        if any(WORKER in word for word in process.info["cmdline"] or ()):
-            process.kill()
-            killed.append(process.pid)
-            return
+    for process in psutil.Process().children(recursive=True):  # this cluster's; others may train on theirs
+        with suppress(psutil.NoSuchProcess):
+            if any(WORKER in word for word in process.cmdline()):
+                process.kill()
+                killed.append(process.pid)
+                return
 
 
 def test_a_killed_worker_is_started_again_and_weights_are_those_of_one_process(
@@ -64,7 +60,17 @@ def test_a_killed_worker_is_started_again_and_weights_are_those_of_one_process(
     assert _furthest(tmp_path / "one", out) < 1e-5
 
 
-def test_what_a_worker_has_to_say_comes_back(data: Path, tmp_path: Path, cluster: str) -> None:
+def test_what_a_worker_says_and_what_is_wrong_come_back(cluster: str) -> None:
+    heard = Heard()
+    processes = Processes(on="ray")
+    with pytest.raises(TrainingError, match="process 0 of 1 has had enough") as raised:
+        train_on_ray(one_of_several.work, processes, processes, heard)
+    assert raised.value.hint == "Ask another one."
+    assert heard.said == one_of_several.SAID
+
+
+@pytest.mark.soak
+def test_what_a_worker_that_trains_has_to_say_comes_back(data: Path, tmp_path: Path, cluster: str) -> None:
     recipe = _recipe(loop={"epochs": 1, "batch_size": 15})
     with pytest.raises(TrainingError, match=r"Batches of 15 can't be shared evenly by 2 processes.*a multiple"):
         train(recipe=recipe, data=data, out=tmp_path / "run", threads=1, processes={"devices": 2, "on": "ray"})

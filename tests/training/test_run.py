@@ -1,8 +1,6 @@
-import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from bintally.training.plan import Plan
 from bintally.training.recipe import Recipe
 from bintally.training.run import CHECKPOINTS, train
 from tests.training.conftest import tiny_recipe
+from tests.training.forked import forked, get_ready, train_tiny, wait_for
 
 LAST = Path(CHECKPOINTS) / "last.ckpt"
 
@@ -34,12 +33,26 @@ def _same_weights(first: Path, second: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_leaves_everything_that_export_needs(data: Path, tmp_path: Path) -> None:
-    report = train(recipe=tiny_recipe(), data=data, out=tmp_path / "run")
-    recipe, read = read_run(tmp_path / "run")
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
+    """A run that nothing has happened to; whoever changes it, takes a copy."""
+    get_ready()
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return out, train(recipe=tiny_recipe(), data=data, out=out)
+
+
+@pytest.fixture
+def copied(finished: tuple[Path, TrainReport], tmp_path: Path) -> Path:
+    """A copy of that run."""
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def test_a_run_leaves_everything_that_export_needs(finished: tuple[Path, TrainReport]) -> None:
+    run, report = finished
+    recipe, read = read_run(run)
     assert read == report
     assert recipe == tiny_recipe()
-    assert (tmp_path / "run" / "curves.svg").read_text().startswith("<svg")
+    assert (run / "curves.svg").read_text().startswith("<svg")
     assert len(report.history) == 2
     assert report.best["log_loss"] == min(row["log_loss"] for row in report.history)
     assert sum(report.train_prior.values()) == pytest.approx(1)
@@ -47,10 +60,9 @@ def test_a_run_leaves_everything_that_export_needs(data: Path, tmp_path: Path) -
     assert not report.stopped_early
 
 
-def test_training_is_repeatable(data: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        train(recipe=tiny_recipe(), data=data, out=tmp_path / name)
-    assert _same_weights(tmp_path / "a", tmp_path / "b")
+def test_training_is_repeatable(data: Path, tmp_path: Path, finished: tuple[Path, TrainReport]) -> None:
+    train(recipe=tiny_recipe(), data=data, out=tmp_path / "again")
+    assert _same_weights(finished[0], tmp_path / "again")
 
 
 def test_each_epoch_is_a_line_and_freed_memory_is_kept(
@@ -69,26 +81,38 @@ def test_each_epoch_is_a_line_and_freed_memory_is_kept(
     assert kept == [True]
 
 
-def test_another_seed_is_another_training_and_is_kept_in_the_recipe(data: Path, tmp_path: Path) -> None:
-    train(recipe=tiny_recipe(), data=data, out=tmp_path / "a")
-    train(recipe=tiny_recipe(), data=data, out=tmp_path / "b", seed=1)
-    assert not _same_weights(tmp_path / "a", tmp_path / "b")
-    assert read_run(tmp_path / "b")[0].seed == 1
+def test_another_seed_is_another_training_and_is_kept_in_the_recipe(
+    data: Path, tmp_path: Path, finished: tuple[Path, TrainReport]
+) -> None:
+    train(recipe=tiny_recipe(), data=data, out=tmp_path / "other", seed=1)
+    assert not _same_weights(finished[0], tmp_path / "other")
+    assert read_run(tmp_path / "other")[0].seed == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU, what is replayed may sum in another order")
-def test_without_a_gpu_recording_steps_changes_nothing(data: Path, tmp_path: Path) -> None:
-    for name, recipe in (("a", tiny_recipe()), ("b", tiny_recipe(loop={"cuda_graph": True}))):
-        train(recipe=recipe, data=data, out=tmp_path / name)
-    assert _same_weights(tmp_path / "a", tmp_path / "b")
+def test_without_a_gpu_recording_steps_changes_nothing(
+    data: Path, tmp_path: Path, finished: tuple[Path, TrainReport]
+) -> None:
+    train(recipe=tiny_recipe(loop={"cuda_graph": True}), data=data, out=tmp_path / "recorded")
+    assert _same_weights(finished[0], tmp_path / "recorded")
 
 
-def test_what_a_frozen_backbones_head_learnt_is_what_the_run_answers(data: Path, tmp_path: Path) -> None:
-    """The head learns from standardised features; what is kept must say the same of plain ones, as val judged it."""
+@pytest.fixture(scope="module")
+def frozen(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
+    """A run of a frozen backbone."""
+    out = tmp_path_factory.mktemp("frozen") / "run"
     recipe = tiny_recipe(network={"tune": "head"}, loop={"epochs": 3}, export={"flip_averaging": False})
-    report = train(recipe=recipe, data=data, out=tmp_path / "run")
+    return out, train(recipe=recipe, data=data, out=out)
+
+
+def test_what_a_frozen_backbones_head_learnt_is_what_the_run_answers(
+    data: Path, frozen: tuple[Path, TrainReport]
+) -> None:
+    """The head learns from standardised features; what is kept must say the same of plain ones, as val judged it."""
+    run, report = frozen
+    recipe = read_run(run)[0]
     network = build_network(recipe.network, 7, pretrained=False)[0]
-    load_weights(network, load_file(tmp_path / "run" / WEIGHTS), "run", strict=True)
+    load_weights(network, load_file(run / WEIGHTS), "run", strict=True)
     plan = Plan.of(recipe, data)
     cache = PhotoCache.build(data, plan.val, px=recipe.input.px)
     pixels_nhwc = torch.from_numpy(cache.read(cache.rows(plan.val["sha256"].to_list())))
@@ -104,57 +128,38 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
     assert report.history[-1]["train_loss"] < 0.9 * report.history[0]["train_loss"]
 
 
-def test_frozen_backbone_trains_its_head_alone(data: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(network={"tune": "head"}, loop={"epochs": 3})
-    train(recipe=recipe, data=data, out=tmp_path / "run")
+def test_frozen_backbone_trains_its_head_alone(frozen: tuple[Path, TrainReport]) -> None:
+    recipe = read_run(frozen[0])[0]
     torch.manual_seed(recipe.seed)
     fresh = build_network(recipe.network, 7)[0].backbone.state_dict()
-    trained = load_file(tmp_path / "run" / WEIGHTS)
+    trained = load_file(frozen[0] / WEIGHTS)
     changed = {name for name in trained if not torch.equal(trained[name], fresh[name])}
     assert changed == {"fc.weight", "fc.bias"}
-
-
-_CHILD = """
-import json, signal, sys
-from pathlib import Path
-from bintally.training.run import train
-from tests.training.conftest import tiny_recipe
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with Ctrl-C ignored
-train(recipe=tiny_recipe(**json.loads(sys.argv[3])), data=Path(sys.argv[1]), out=Path(sys.argv[2]), threads=1)
-"""
 
 
 _OFTEN = {"loop": {"epochs": 6, "checkpoint_minutes": 1e-4}}
 
 
-def _child(data: Path, out: Path, sections: dict[str, Any] = _OFTEN) -> "subprocess.Popen[bytes]":
-    root = str(Path(__file__).parents[2])
-    return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(data), str(out), json.dumps(sections)],
-        env={**os.environ, "PYTHONPATH": root},
-        stderr=subprocess.PIPE,
-    )
-
-
-def _wait_for(path: Path, child: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists() and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert path.exists(), child.communicate()[1]
-
-
 _WHOLE_BINS = {"network": {"tells": ["change", "record"]}, "loop": {**_OFTEN["loop"], "average": 0.9}}
 
 
-@pytest.mark.parametrize("how", ["plain", "whole bins", "averaged, mixed, taught, with loader processes"])
-def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(data: Path, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("plain", marks=pytest.mark.soak),
+        "whole bins",
+        "averaged, mixed, taught, with loader processes",
+    ],
+)
+def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(
+    data: Path, tmp_path: Path, finished: tuple[Path, TrainReport], how: str
+) -> None:
     sections: dict[str, Any] = _WHOLE_BINS if how == "whole bins" else _OFTEN
     straight = tiny_recipe(**sections)
     if how.startswith("averaged"):
-        train(recipe=tiny_recipe(loop={"epochs": 1}), data=data, out=tmp_path / "teacher")
         sections = {
             "augment": {"mixup": 0.4, "cutmix": 1.0, "mix_share": 0.8, "rotate": 5},
-            "teacher": {"runs": [str(tmp_path / "teacher")], "weight": 0.5, "temperature": 2},
+            "teacher": {"runs": [str(finished[0])], "weight": 0.5, "temperature": 2},
             "optimizer": {"layer_decay": 0.7, "clip_norm": 1},
             "loop": {**_OFTEN["loop"], "average": 0.9},
         }
@@ -162,10 +167,11 @@ def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(data: Path, t
         sections = {**sections, "loop": {**sections["loop"], "workers": 2}}  # their number changes nothing
     recipe = tiny_recipe(**sections)
     train(recipe=straight, data=data, out=tmp_path / "straight", threads=1)
-    with _child(data, tmp_path / "killed", sections) as child:
-        _wait_for(tmp_path / "killed" / LAST, child)
-        time.sleep(0.3)
-        child.kill()
+    child = forked(train_tiny, data, tmp_path / "killed", sections)
+    wait_for(tmp_path / "killed" / LAST, child)
+    time.sleep(0.3)
+    child.kill()
+    child.join()
     assert not (tmp_path / "killed" / "run.json").exists(), "it was killed too late to test anything"
     report = train(recipe=recipe, data=data, out=tmp_path / "killed", threads=1)
     assert report.resumed_at_step > 0
@@ -174,37 +180,35 @@ def test_a_killed_run_ends_in_the_very_weights_of_one_that_was_not(data: Path, t
 
 
 def test_ctrl_c_ends_with_a_whole_checkpoint(data: Path, tmp_path: Path) -> None:
-    with _child(data, tmp_path / "run") as child:
-        _wait_for(tmp_path / "run" / LAST, child)
-        child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=60)
-    assert b"KeyboardInterrupt" in said
-    assert child.returncode != 0
+    child = forked(train_tiny, data, tmp_path / "run", _OFTEN, stderr=tmp_path / "said")
+    wait_for(tmp_path / "run" / LAST, child)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGINT)
+    child.join(timeout=60)
+    assert "KeyboardInterrupt" in (tmp_path / "said").read_text()
+    assert child.exitcode not in (0, None)
     torch.load(tmp_path / "run" / LAST, weights_only=True)
     assert not (tmp_path / "run" / "run.json").exists()
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
-def test_truncated_checkpoint_is_called_so(data: Path, tmp_path: Path) -> None:
-    train(recipe=tiny_recipe(), data=data, out=tmp_path / "run")
-    last = tmp_path / "run" / LAST
+def test_truncated_checkpoint_is_called_so(data: Path, copied: Path) -> None:
+    last = copied / LAST
     last.write_bytes(last.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match=r"last\.ckpt is no whole checkpoint.*Delete it"):
-        train(recipe=tiny_recipe(), data=data, out=tmp_path / "run")
+        train(recipe=tiny_recipe(), data=data, out=copied)
 
 
-def test_a_run_of_another_recipe_is_not_resumed(data: Path, tmp_path: Path) -> None:
-    train(recipe=tiny_recipe(), data=data, out=tmp_path / "run")
+def test_a_run_of_another_recipe_is_not_resumed(data: Path, copied: Path) -> None:
     other = tiny_recipe(optimizer={"body_lr": 1e-4})
     with pytest.raises(CheckpointError, match=r"another recipe.*--fresh"):
-        train(recipe=other, data=data, out=tmp_path / "run")
-    assert train(recipe=other, data=data, out=tmp_path / "run", fresh=True).resumed_at_step == 0
+        train(recipe=other, data=data, out=copied)
+    assert train(recipe=other, data=data, out=copied, fresh=True).resumed_at_step == 0
 
 
-def test_going_on_from_an_earlier_run(data: Path, tmp_path: Path) -> None:
-    train(recipe=tiny_recipe(), data=data, out=tmp_path / "first")
-    recipe = tiny_recipe(network={"start": tmp_path / "first"}, loop={"epochs": 1})
-    assert str(tmp_path / "first") in train(recipe=recipe, data=data, out=tmp_path / "second").weights
+def test_going_on_from_an_earlier_run(data: Path, tmp_path: Path, finished: tuple[Path, TrainReport]) -> None:
+    recipe = tiny_recipe(network={"start": finished[0]}, loop={"epochs": 1})
+    assert str(finished[0]) in train(recipe=recipe, data=data, out=tmp_path / "second").weights
 
 
 def test_no_photo_of_a_count_is_told_with_a_way_out(data: Path, tmp_path: Path) -> None:
@@ -219,15 +223,9 @@ def test_no_photo_at_all_is_told(data: Path, tmp_path: Path) -> None:
         train(recipe=tiny_recipe(), data=folder, out=tmp_path / "run")
 
 
-def test_exploding_loss_stops_with_advice(data: Path, tmp_path: Path) -> None:
+def test_exploding_loss_stops_with_advice_and_nothing_is_kept_of_its_epoch(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(optimizer={"name": "sgd", "body_lr": 1e30, "head_lr": 1e30, "schedule": "constant"})
     with pytest.raises(TrainingError, match=r"The loss became (nan|inf).*body_lr"):
-        train(recipe=recipe, data=data, out=tmp_path / "run")
-
-
-def test_nothing_is_kept_of_an_epoch_that_ended_in_nonsense(data: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(optimizer={"name": "sgd", "body_lr": 1e30, "head_lr": 1e30, "schedule": "constant"})
-    with pytest.raises(TrainingError):
         train(recipe=recipe, data=data, out=tmp_path / "run")
     assert not list((tmp_path / "run" / CHECKPOINTS).iterdir())
 
@@ -256,7 +254,9 @@ def test_a_network_that_was_cut_trains_and_keeps_its_weights(data: Path, tmp_pat
     assert export(run=tmp_path / "run", data=data, out=tmp_path / "bundle").max_difference < 0.02
 
 
-def test_what_is_told_beside_the_count_is_learnt_and_kept(data: Path, tmp_path: Path) -> None:
+def test_what_is_told_beside_the_count_is_learnt_and_kept(
+    data: Path, tmp_path: Path, finished: tuple[Path, TrainReport]
+) -> None:
     recipe = tiny_recipe(network={"tells": ("change", "record")}, loop={"epochs": 3}, teacher={"weight": 0.0})
     report = train(recipe=recipe, data=data, out=tmp_path / "run")
     first, *_, last = report.history
@@ -270,17 +270,17 @@ def test_what_is_told_beside_the_count_is_learnt_and_kept(data: Path, tmp_path: 
     assert load_weights(network, weights, "run", strict=True) == "run"
     assert torch.equal(network.weights()["fc.weight"], weights["fc.weight"])
     # And a run that tells more goes on from one that only counted.
-    train(recipe=tiny_recipe(loop={"epochs": 1}), data=data, out=tmp_path / "counter")
-    more = tiny_recipe(network={"tells": ("record",), "start": tmp_path / "counter"}, loop={"epochs": 1})
+    more = tiny_recipe(network={"tells": ("record",), "start": finished[0]}, loop={"epochs": 1})
     assert "start from scratch" not in train(recipe=more, data=data, out=tmp_path / "more").weights
 
 
-def test_early_stopping_stops(data: Path, tmp_path: Path) -> None:
+def test_early_stopping_stops_and_such_a_run_is_over(data: Path, tmp_path: Path) -> None:
     loop = {"epochs": 12, "patience": 1, "monitor": "accuracy"}
     recipe = tiny_recipe(loop=loop, optimizer={"body_lr": 1e-9, "head_lr": 1e-9})
     report: TrainReport = train(recipe=recipe, data=data, out=tmp_path / "run")
     assert report.stopped_early
     assert len(report.history) < 12
+    assert train(recipe=recipe, data=data, out=tmp_path / "run").history == report.history
 
 
 def test_class_weights_and_bf16_train(data: Path, tmp_path: Path) -> None:
@@ -290,22 +290,14 @@ def test_class_weights_and_bf16_train(data: Path, tmp_path: Path) -> None:
     assert list(report.train_prior.values()) == pytest.approx([1 / 7] * 7), "a weighted loss teaches the weighted mix"
 
 
-def test_an_early_stopped_run_is_over(data: Path, tmp_path: Path) -> None:
-    loop = {"epochs": 12, "patience": 1, "monitor": "accuracy"}
-    recipe = tiny_recipe(loop=loop, optimizer={"body_lr": 1e-9, "head_lr": 1e-9})
-    first = train(recipe=recipe, data=data, out=tmp_path / "run")
-    assert train(recipe=recipe, data=data, out=tmp_path / "run").history == first.history
-
-
 def test_a_network_that_cannot_see_this_size_is_found_out_at_once(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(network={"backbone": "vit_tiny_patch16_224", "weights": "none"})
     with pytest.raises(BackboneError, match=r"can't count at 64 px.*input\.px = 224"):
         train(recipe=recipe, data=data, out=tmp_path / "run")
 
 
-def test_replacing_makes_a_finished_run_anew(data: Path, tmp_path: Path) -> None:
-    train(recipe=tiny_recipe(), data=data, out=tmp_path / "run")
-    again = train(recipe=tiny_recipe(), data=data, out=tmp_path / "run", replace=True)
+def test_replacing_makes_a_finished_run_anew(data: Path, copied: Path) -> None:
+    again = train(recipe=tiny_recipe(), data=data, out=copied, replace=True)
     assert again.resumed_at_step == 0
 
 

@@ -1,11 +1,11 @@
 """One network trained by several processes: gloo on this CPU, as NCCL on GPUs."""
 
-import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ from safetensors.torch import load_file
 
 from bintally.errors import ConfigError, TrainingError, UsageError
 from bintally.training import ranks
-from bintally.training.finished import TrainReport
+from bintally.training.finished import TrainReport, read_run
+from bintally.training.launch import Processes, launch
 from bintally.training.network import WEIGHTS
 from bintally.training.recipe import Recipe
 from bintally.training.run import CHECKPOINTS, train
+from tests.conftest import ROOT
+from tests.training import one_of_several
 from tests.training.conftest import tiny_recipe
+from tests.training.forked import forked, get_ready, wait_for
+from tests.training.one_of_several import Heard
 
 LAST = Path(CHECKPOINTS) / "last.ckpt"
 
@@ -33,13 +38,21 @@ TWO = {"devices": 2}
 def _recipe(**sections: dict[str, Any]) -> Recipe:
     """LayerNorm looks at each photo alone, so it does not matter who sees which; dropout would be drawn by each.
 
-    A checkpoint every few steps, so that there is much to go on from.
+    A checkpoint every few steps, so that there is much to go on from. Soon no more of them are right: it stops early.
     """
     ours: dict[str, dict[str, Any]] = {
         "network": {"backbone": "test_convnext", "drop_rate": 0.0},
         "augment": {"mixup": 0.4, "cutmix": 1.0, "rotate": 5},
         "balance": {"method": "class_weights"},
-        "loop": {"epochs": 4, "batch_size": 16, "average": 0.9, "checkpoint_minutes": 1e-4},
+        "loop": {
+            "epochs": 40,
+            "batch_size": 16,
+            "average": 0.9,
+            "checkpoint_minutes": 1e-4,
+            "patience": 4,
+            "monitor": "accuracy",
+        },
+        "optimizer": {"schedule": "constant"},
     }
     return tiny_recipe(**{**ours, **sections})
 
@@ -57,13 +70,19 @@ def _furthest(first: Path, second: Path) -> float:
 @pytest.fixture(scope="module")
 def together(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
     """A run of two processes, nothing happening to it."""
+    get_ready()
     out = tmp_path_factory.mktemp("two") / "run"
     return out, _train(_recipe(), data, out, TWO)
 
 
-def test_two_processes_have_the_losses_of_one(data: Path, tmp_path: Path, together: tuple[Path, TrainReport]) -> None:
+def test_two_processes_have_the_losses_of_one_and_stop_early_when_it_does(
+    data: Path, tmp_path: Path, together: tuple[Path, TrainReport]
+) -> None:
     out, two = together
     one = _train(_recipe(), data, tmp_path / "one")
+    assert one.stopped_early
+    assert two.stopped_early
+    assert len(one.history) == len(two.history) < 40
     for a, b in zip(one.history, two.history, strict=True):
         for figure in ("train_loss", "log_loss", "accuracy", "rmse"):
             assert a[figure] == pytest.approx(b[figure], abs=1e-5)
@@ -71,94 +90,94 @@ def test_two_processes_have_the_losses_of_one(data: Path, tmp_path: Path, togeth
     assert _furthest(tmp_path / "one", out) < 1e-5
 
 
-def test_all_processes_stop_early_at_once(data: Path, tmp_path: Path) -> None:
-    recipe = _recipe(
-        loop={"epochs": 8, "batch_size": 16, "patience": 1},
-        optimizer={"body_lr": 0.05, "head_lr": 0.05, "schedule": "constant"},
-    )
-    one, two = (_train(recipe, data, tmp_path / str(n), {"devices": n}) for n in (1, 2))
-    assert one.stopped_early
-    assert two.stopped_early
-    assert len(one.history) == len(two.history) < 8
+def train_two(data: Path, out: Path, restarts: int) -> None:
+    _train(_recipe(), data, out, {"devices": 2, "restarts": restarts})
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-from tests.training.test_several_processes import _recipe, _train
-_train(_recipe(), Path(sys.argv[1]), Path(sys.argv[2]), {"devices": 2, "restarts": int(sys.argv[3])})
-"""
-
-
-def _started(data: Path, out: Path, *, restarts: int) -> "subprocess.Popen[bytes]":
-    """A training of two processes that has begun and left a checkpoint."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(data), str(out), str(restarts)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 120
-    while not (out / LAST).exists() and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert (out / LAST).exists(), child.communicate()[1]
-    return child
-
-
-def _trainers(child: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+def _trainers(starter: ForkServerProcess) -> list[psutil.Process]:
     """The processes that train, below the one that was started and torchrun."""
     return [
         process
-        for process in psutil.Process(child.pid).children(recursive=True)
+        for process in psutil.Process(starter.pid).children(recursive=True)
         if "bintally.training.run" in process.cmdline() and "torch.distributed.run" not in process.cmdline()
     ]
 
 
+def _kill_a_trainer(starter: ForkServerProcess, run: Path) -> None:
+    wait_for(run / LAST, starter)
+    killed = _trainers(starter)[-1]
+    killed.kill()
+    killed.wait(60)
+
+
+@pytest.mark.soak
 def test_a_killed_process_is_started_again_and_nothing_differs(
     data: Path, tmp_path: Path, together: tuple[Path, TrainReport]
 ) -> None:
-    with _started(data, tmp_path / "run", restarts=1) as child:
-        time.sleep(0.2)
-        _trainers(child)[-1].kill()
-        _, said = child.communicate(timeout=200)
-    assert child.returncode == 0, said
+    starter = forked(train_two, data, tmp_path / "run", 1)
+    _kill_a_trainer(starter, tmp_path / "run")
+    starter.join(200)
+    assert starter.exitcode == 0
+    assert read_run(tmp_path / "run")[1].resumed_at_step > 0
     assert _furthest(together[0], tmp_path / "run") == 0
 
 
-def test_without_the_one_who_started_them_processes_end_and_can_go_on(
+def test_a_process_is_started_again_and_without_their_starter_all_end_and_two_machines_go_on(
     data: Path, tmp_path: Path, together: tuple[Path, TrainReport]
 ) -> None:
-    with _started(data, tmp_path / "run", restarts=0) as child:
-        left = psutil.Process(child.pid).children(recursive=True)
-        child.kill()
+    run = tmp_path / "run"
+    starter = forked(train_two, data, run, 1)
+    _kill_a_trainer(starter, run)
+    left_off = (run / LAST).stat().st_mtime_ns
+    _wait_until(lambda: (run / LAST).stat().st_mtime_ns > left_off)
+    left = psutil.Process(starter.pid).children(recursive=True)
+    starter.kill()
+    starter.join()
     _, alive = psutil.wait_procs(left, timeout=60)
+    assert len(left) >= 3  # torchrun, and two that train
     assert not alive
-    assert not (tmp_path / "run" / "run.json").exists(), "it was killed too late to test anything"
-    assert _train(_recipe(), data, tmp_path / "run", TWO).resumed_at_step > 0
-    assert _furthest(together[0], tmp_path / "run") == 0
+    assert not (run / "run.json").exists(), "it was killed too late to test anything"
+    assert all(report.resumed_at_step > 0 for report in _trained_by_two_machines(data, run))
+    assert _furthest(together[0], run) == 0
 
 
-def test_two_machines_meet(data: Path, tmp_path: Path, together: tuple[Path, TrainReport]) -> None:
+def _wait_until(seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _trained_by_two_machines(data: Path, run: Path) -> list[TrainReport]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-c", _NODE, str(data), str(tmp_path / "run"), f"127.0.0.1:{port}"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    nodes = [subprocess.Popen([*command, str(node)], env=env, stderr=subprocess.PIPE) for node in (0, 1)]
-    for node in nodes:
-        _, said = node.communicate(timeout=200)
-        assert node.returncode == 0, said
-    assert _furthest(together[0], tmp_path / "run") == 0
+        meet = f"127.0.0.1:{probe.getsockname()[1]}"
+    with ThreadPoolExecutor(2) as machines:
+        of_node = partial(_train_on, _recipe(), data, run, meet)
+        return list(machines.map(of_node, (0, 1), timeout=200))
 
 
-_NODE = """
-import sys
-from pathlib import Path
-from tests.training.test_several_processes import _recipe, _train
-_train(_recipe(), Path(sys.argv[1]), Path(sys.argv[2]), {"nodes": 2, "node": int(sys.argv[4]), "meet": sys.argv[3]})
-"""
+def _train_on(recipe: Recipe, data: Path, run: Path, meet: str, node: int) -> TrainReport:
+    return _train(recipe, data, run, {"nodes": 2, "node": node, "meet": meet})
 
 
-def test_what_a_process_has_to_say_comes_back(data: Path, tmp_path: Path) -> None:
+def test_what_a_process_says_and_what_is_wrong_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    heard = Heard()
+    with pytest.raises(TrainingError, match="process 0 of 2 has had enough") as raised:
+        launch(one_of_several.__name__, Processes(), Processes(devices=2), heard)
+    assert raised.value.hint == "Ask another one."
+    assert heard.said == one_of_several.SAID
+
+
+def test_batches_that_cannot_be_shared_are_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    with pytest.raises(TrainingError, match=r"Batches of 15 can't be shared evenly by 2 processes.*a multiple"):
+        _train(_recipe(loop={"epochs": 1, "batch_size": 15}), data, tmp_path / "run")
+
+
+@pytest.mark.soak
+def test_what_a_process_that_trains_has_to_say_comes_back(data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"Batches of 15 can't be shared evenly by 2 processes.*a multiple"):
         _train(_recipe(loop={"epochs": 1, "batch_size": 15}), data, tmp_path / "run", TWO)
 

@@ -14,6 +14,7 @@ from bintally.counting import metrics
 from bintally.counting.compare import compare
 from bintally.counting.predictions import PREDICTIONS, read_predictions
 from bintally.errors import CheckpointError
+from bintally.training.finished import read_run
 from bintally.training.loop import LAST
 from bintally.training.plan import Plan
 from bintally.training.run import CHECKPOINTS, train
@@ -23,15 +24,24 @@ from tests.training.conftest import tiny_recipe
 COLUMNS = ["bin_image_id", "group", "recorded_count", "recorded_key", "count", "expected_count", "count_set"]
 
 
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("told") / "run"
+    train(recipe=tiny_recipe(), data=data, out=folder)
+    return folder
+
+
 @pytest.mark.parametrize("sections", [{}, {"network": {"tune": "head"}}, {"evaluate": {"counts": "1-5"}}])
 def test_predictions_have_the_figures_of_the_kept_epoch(
-    sections: dict[str, dict[str, object]], data: Path, tmp_path: Path
+    sections: dict[str, dict[str, object]], run: Path, data: Path, tmp_path: Path
 ) -> None:
-    recipe = tiny_recipe(**sections)
-    report = train(recipe=recipe, data=data, out=tmp_path / "run")
-    table = pl.read_parquet(tmp_path / "run" / PREDICTIONS)
+    if sections:
+        run = tmp_path / "run"
+        train(recipe=tiny_recipe(**sections), data=data, out=run)
+    recipe, report = read_run(run)
+    table = pl.read_parquet(run / PREDICTIONS)
     assert table.columns == [*COLUMNS, "abstain", "error", *(f"p_{key}" for key in recipe.asked_keys)]
-    told = read_predictions(tmp_path / "run" / PREDICTIONS)
+    told = read_predictions(run / PREDICTIONS)
     assert told.keys == recipe.asked_keys
     assert set(table["recorded_key"]) <= set(recipe.asked_keys)
     values_k = np.array([report.values[key] for key in told.keys])
@@ -63,11 +73,11 @@ def test_a_training_that_goes_on_after_a_kill_ends_with_the_same_predictions(dat
     assert tables[0].equals(tables[1])
 
 
-def test_runs_are_compared_by_what_they_said_of_val(data: Path, tmp_path: Path) -> None:
+def test_runs_are_compared_by_what_they_said_of_val(run: Path, data: Path, tmp_path: Path) -> None:
     """A run, a longer one, and the first again: the pair that is one model shows no difference."""
-    train(recipe=tiny_recipe(), data=data, out=tmp_path / "a")
+    for name in ("a", "c"):
+        shutil.copytree(run, tmp_path / name)
     train(recipe=tiny_recipe(loop={"epochs": 3}), data=data, out=tmp_path / "b")
-    shutil.copytree(tmp_path / "a", tmp_path / "c")
     found = compare(runs=[tmp_path / "a", tmp_path / "b", tmp_path / "c"], out=tmp_path / "cmp", data=data)
     assert found.photos == Plan.of(tiny_recipe(), data).val.height
     assert [entrant.kind for entrant in found.entrants] == ["run"] * 3

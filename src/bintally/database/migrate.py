@@ -1,5 +1,6 @@
 """Migrations: Alembic's, run from the package itself, no alembic.ini needed."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ def config() -> Config:
 
 def version_of(engine: Engine) -> tuple[str | None, str | None]:
     """The version a database has (None: it is empty), and the newest one (None: the database's is not known here)."""
-    scripts = ScriptDirectory.from_config(config())
+    scripts = _scripts()
     with engine.connect() as connection:
         held = MigrationContext.configure(connection).get_current_revision()
     try:
@@ -30,6 +31,13 @@ def version_of(engine: Engine) -> tuple[str | None, str | None]:
     except CommandError:
         return held, None
     return held, scripts.get_current_head()
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    scripts = ScriptDirectory.from_config(config())
+    scripts.get_current_head()  # read whole now, not by several threads at once
+    return scripts
 
 
 def upgrade(engine: Engine, to: str = "head") -> None:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from bintally.cli.models import app
 from bintally.errors import BintallyError
-from bintally.registry.place import Registry
+from tests.databases import new_registry
 from tests.registry.gates.shelves import GOOD, SURE, shelf, version
 from tests.registry.worlds import promoted
 
@@ -17,7 +17,7 @@ from tests.registry.worlds import promoted
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Photos; beside them a registry whose champion is 1, and 2 is better."""
     data = shelf(tmp_path / "data", photos=600)
-    with Registry.open(tmp_path / "registry", create=True) as registry:
+    with new_registry(tmp_path / "registry") as registry:
         for name, sharpness in (("a", SURE), ("b", GOOD)):
             version(registry, tmp_path / name, sharpness, learnt=data)
         promoted(registry, "1")

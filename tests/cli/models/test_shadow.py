@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from bintally.cli.models.shadow import app
 from bintally.errors import BintallyError, UsageError
 from bintally.registry.shadow.pairs import Begun, PairFile, folder_of
+from tests.databases import new_ledger
 from tests.registry.shadow.made import MORNING, two_models
 from tests.serving.shadow.world import made
 
@@ -95,10 +96,10 @@ def test_an_earlier_shadow_can_be_looked_at(place: Path) -> None:
 
 
 def test_the_ledgers_reviewers_are_believed(place: Path, tmp_path: Path) -> None:
-    from bintally.inventory.ledger import Ledger, add_site
+    from bintally.inventory.ledger import add_site
 
     paired(place)
     run("start", "2")
-    with Ledger.open(tmp_path / "ledger.sqlite", create=True) as ledger, ledger.write() as connection:
+    with new_ledger(tmp_path / "ledger.sqlite") as ledger, ledger.write() as connection:
         add_site(connection, code="S1", by="rita")
     assert told("show", "--ledger", tmp_path / "ledger.sqlite")["confirmed"]["photos"] == 0

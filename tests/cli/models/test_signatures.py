@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from bintally.cli import app
 from bintally.errors import BintallyError
-from bintally.registry.place import Registry
 from bintally.registry.registration import register
 from tests.bundles import make_bundle
+from tests.databases import new_registry
 from tests.signatures.folders import make_key
 
 
@@ -79,7 +79,7 @@ def test_a_folder_that_nobody_signed_is_not_right(bundle: Path, keys: tuple[Path
 
 
 def test_a_version_is_signed_and_verified_by_its_name(bundle: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
-    with Registry.open(tmp_path / "registry", create=True) as registry:
+    with new_registry(tmp_path / "registry") as registry:
         register(registry, bundle, by="rita")
     unsigned = models("verify", "1", registry=tmp_path / "registry")
     assert (unsigned.returncode, "as they were registered" in unsigned.stderr) == (0, True), unsigned.stderr
@@ -99,7 +99,7 @@ def test_a_card_is_printed_or_written_as_the_files_name_says(bundle: Path, tmp_p
 
 
 def test_a_versions_card_tells_the_version_and_what_is_assumed_now(bundle: Path, tmp_path: Path) -> None:
-    with Registry.open(tmp_path / "registry", create=True) as registry:
+    with new_registry(tmp_path / "registry") as registry:
         register(registry, bundle, by="rita")
     told = json.loads(models("card", "1", "--power-w", "120", "--json", registry=tmp_path / "registry").stdout)
     assert (told["name"], told["energy"]["power_w"]) == ("bintally/1", 120.0)

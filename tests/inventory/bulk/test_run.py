@@ -22,6 +22,7 @@ from bintally.inventory.bulk.run import ImportReport, import_file
 from bintally.inventory.intake import take_bin, take_movement, take_product, take_record
 from bintally.inventory.ledger import Ledger, add_site, site_of
 from bintally.inventory.people import add_person
+from tests.databases import new_ledger
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -281,7 +282,7 @@ def test_a_file_in_many_parts_is_the_same(stocked: Ledger, tmp_path: Path, monke
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
-    with Ledger.open(tmp_path, create=True) as ledger, pytest.raises(DataError, match=message):
+    with new_ledger(tmp_path / "ledger.sqlite") as ledger, pytest.raises(DataError, match=message):
         import_file(ledger=ledger, kind="records", file=tmp_path / name, by="mara")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bintally.inventory.ledger import Ledger
+from tests.databases import new_ledger
 from tests.inventory.erp.notebook import Notebook
 from tests.inventory.evidence.corrections import Fixed, connected, corrected, made, still, told
 
@@ -38,5 +39,5 @@ def site(ledger: Ledger, tmp_path: Path) -> Site:
 @pytest.fixture
 def file_site(tmp_path: Path) -> Iterator[Site]:
     """In a SQLite file."""
-    with Ledger.open(tmp_path / "ledger.sqlite", create=True) as ledger:
+    with new_ledger(tmp_path / "ledger.sqlite") as ledger:
         yield Site(ledger, tmp_path)

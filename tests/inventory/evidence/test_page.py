@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from bintally.inventory.ledger import Ledger
+from tests.databases import new_ledger
 from tests.inventory.erp.notebook import Notebook
 from tests.inventory.evidence.corrections import Rendered, connected, corrected, exported, made, taken_back, told
 from tests.inventory.worlds import MORNING
@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two corrections, of which one was taken back."""
     folder = tmp_path_factory.mktemp("page")
-    with Ledger.open(folder / "ledger.sqlite", create=True) as ledger:
+    with new_ledger(folder / "ledger.sqlite") as ledger:
         erp = Notebook(folder / "erp.sqlite")
         with ledger.write() as connection:
             world = made(connection, folder / "photos", kind=Rendered)

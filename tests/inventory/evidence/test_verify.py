@@ -22,6 +22,7 @@ from bintally.inventory.ledger import Ledger
 from bintally.signatures import sign
 from bintally.signatures.digest import digest_of
 from bintally.signatures.statement import statement_of
+from tests.databases import new_ledger
 from tests.inventory.evidence.conftest import Site
 from tests.inventory.evidence.corrections import corrected, exported, files_of
 from tests.inventory.review.desks import decided, opened
@@ -36,7 +37,7 @@ class Bundles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.key, self.trusted = make_key(folder / "keys")
-        with Ledger.open(folder / "ledger.sqlite", create=True) as ledger:
+        with new_ledger(folder / "ledger.sqlite") as ledger:
             site = Site(ledger, folder)
             site.tell()
             how: dict[str, Any] = {"decision": site.decision}
@@ -234,7 +235,7 @@ def test_a_trusted_key_does_not_hide_that_the_ledger_knows_nothing(bundles: Bund
 def noted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A ledger that many notes are written into."""
     folder = tmp_path_factory.mktemp("noted")
-    with Ledger.open(folder / "ledger.sqlite", create=True) as ledger:
+    with new_ledger(folder / "ledger.sqlite") as ledger:
         yield Site(ledger, folder)
 
 
@@ -318,7 +319,7 @@ def test_a_ledger_whose_log_was_changed_is_found_out(file_site: Site, tmp_path: 
 
 def test_another_ledger_is_not_the_one(file_site: Site, tmp_path: Path) -> None:
     exported(file_site.ledger, tmp_path / "out", decision=file_site.decision)
-    with Ledger.open(tmp_path / "other.sqlite", create=True) as other:
+    with new_ledger(tmp_path / "other.sqlite") as other:
         assert _broken(verify_evidence(bundle=tmp_path / "out", ledger=other), "is not there", "is another one")
 
 

@@ -20,6 +20,7 @@ from bintally.inventory.judging.facts import read_facts
 from bintally.inventory.judging.how import How, follow_settings
 from bintally.inventory.judging.looking import compare, look, unpaired
 from bintally.inventory.ledger import Ledger, site_of
+from tests.databases import new_ledger
 from tests.inventory.judging.yard import DARK, Yard, hour
 
 
@@ -173,7 +174,7 @@ def looked(yard: Yard) -> None:
 def empty(how: How, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A yard's ledger, to be copied: making one takes longer than all that is done with it here."""
     folder = tmp_path_factory.mktemp("empty")
-    with Ledger.open(folder / "made.sqlite", create=True) as ledger:
+    with new_ledger(folder / "made.sqlite") as ledger:
         Yard.new(ledger, how, folder)
     return folder / "made.sqlite"
 

@@ -11,6 +11,7 @@ from bintally.inventory import schema
 from bintally.inventory.judging.how import How
 from bintally.inventory.judging.reconcile import ReconcileReport, reconcile_ledger
 from bintally.inventory.ledger import Ledger, add_site
+from tests.databases import new_ledger
 from tests.inventory.judging.yard import Yard
 
 
@@ -105,7 +106,7 @@ def test_files_of_settings_may_be_named_by_text(yard: Yard, tmp_path: Path) -> N
 def test_no_ledger_and_no_site_are_clear_errors(how: How, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no ledger"):
         reconcile_ledger(ledger=tmp_path / "none.sqlite", bundle=how.bundle.folder)
-    with Ledger.open(tmp_path / "empty.sqlite", create=True) as ledger, pytest.raises(UsageError, match="no site yet"):
+    with new_ledger(tmp_path / "empty.sqlite") as ledger, pytest.raises(UsageError, match="no site yet"):
         reconcile_ledger(ledger=ledger, bundle=how.bundle.folder)
 
 

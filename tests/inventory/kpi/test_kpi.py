@@ -13,7 +13,7 @@ from bintally.inventory.kpi.run import kpi
 from bintally.inventory.kpi.words import cautions, hours, percent, rows
 from bintally.inventory.ledger import Ledger, add_site
 from bintally.inventory.policy.settings import Costs, PolicySettings
-from tests.conftest import run_cli
+from tests.conftest import run_here
 from tests.inventory.worlds import HOUR, MORNING, World
 
 UNTIL = MORNING + timedelta(days=20)
@@ -165,12 +165,12 @@ def test_products_beyond_the_top_are_counted(ledger: Ledger) -> None:
 def test_the_command_tells_a_table_json_and_files(place: str, tmp_path: Path) -> None:
     with Ledger.open(place, create=True) as ledger:
         fill(ledger)
-    shown = run_cli("kpi", "--ledger", place, "--by", "week,class", "--until", "2026-03-22")
+    shown = run_here("kpi", "--ledger", place, "--by", "week,class", "--until", "2026-03-22")
     assert shown.returncode == 0
     assert "IRA of all records" in shown.stderr
     assert "2026-W11" in shown.stderr
     assert shown.stdout == ""
-    told = run_cli("kpi", "--ledger", place, "--json", "--until", "2026-03-22", "--out", str(tmp_path))
+    told = run_here("kpi", "--ledger", place, "--json", "--until", "2026-03-22", "--out", str(tmp_path))
     report = json.loads(told.stdout)
     assert report["total"]["judged"] == 25
     assert Path(report["page"]).is_file()
@@ -184,7 +184,7 @@ def test_mistakes_of_the_command_are_sentences(place: str) -> None:
         (("--since", "yesterday"), "no moment"),
         (("--site", "STR2"), "STR1"),
     ):
-        done = run_cli("kpi", "--ledger", place, *asked)
+        done = run_here("kpi", "--ledger", place, *asked)
         assert done.returncode == 2
         assert said in done.stderr
         assert "Traceback" not in done.stderr

@@ -30,6 +30,7 @@ from bintally.inventory.review.leases import (
     take,
 )
 from tests.conftest import ROOT
+from tests.databases import new_ledger
 from tests.inventory.review.desks import NOON, column, opened
 from tests.inventory.worlds import HOUR, World
 
@@ -108,8 +109,8 @@ def test_what_waits_for_too_long_comes_before_all_that_is_worth_more(ledger: Led
 def test_several_processes_share_a_queue_without_doing_anything_twice(ledger: Ledger, place: str) -> None:
     with ledger.write() as connection:
         world = World.new(connection)
-        reviews = [opened(world, world.judged(f"A-{number}"), at=NOON) for number in range(24)]
-    people = ("rita", "rolf", "rosa")
+        reviews = [opened(world, world.judged(f"A-{number}"), at=NOON) for number in range(16)]
+    people = ("rita", "rolf")
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.inventory.review.worker", place, name],
@@ -123,12 +124,12 @@ def test_several_processes_share_a_queue_without_doing_anything_twice(ledger: Le
         _pipe(worker.stdin).write("\n")
         _pipe(worker.stdin).flush()
     told = [worker.communicate(timeout=120) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0], [err for _, err in told]
+    assert [worker.returncode for worker in workers] == [0, 0], [err for _, err in told]
     done = Counter(int(line) for out, _ in told for line in out.split())
     assert done == Counter(reviews)
     with ledger.read() as connection:
         assert set(column(connection, schema.Review, "state")) == {"closed"}
-        assert len(column(connection, schema.Decision, "id")) == len(column(connection, schema.Label, "id")) == 24
+        assert len(column(connection, schema.Decision, "id")) == len(column(connection, schema.Label, "id")) == 16
         assert audit.verify(connection).is_whole
 
 
@@ -240,11 +241,11 @@ class Leases(RuleBasedStateMachine):
 
 
 def test_whatever_people_do_no_bin_has_two_of_them_and_none_is_forgotten(tmp_path: Path) -> None:
-    with Ledger.open(tmp_path / "template.sqlite", create=True) as made, made.write():
+    with new_ledger(tmp_path / "template.sqlite") as made, made.write():
         pass
     machine = type("Machine", (Leases,), {"template": tmp_path / "template.sqlite"})
     test = machine.TestCase  # type: ignore[attr-defined]
-    test.settings = settings(max_examples=15, stateful_step_count=25, deadline=None, derandomize=True)
+    test.settings = settings(max_examples=7, stateful_step_count=20, deadline=None, derandomize=True)
     test("runTest").runTest()
 
 

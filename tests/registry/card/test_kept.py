@@ -12,6 +12,7 @@ from bintally.registry.card.told import ModelCard
 from bintally.registry.place import SETTINGS, Registry
 from bintally.registry.registration import register
 from bintally.registry.versions import version_of
+from tests.databases import new_registry
 from tests.registry.card.cards import report_of
 from tests.registry.conftest import MakeBundle
 
@@ -62,7 +63,7 @@ def test_what_only_people_know_is_said_in_the_registrys_settings(tmp_path: Path,
     folder = tmp_path / "registry"
     folder.mkdir()
     (folder / SETTINGS).write_text('[card]\ncontact = "vision@example.com"\npower_w = 90\n')
-    with Registry.open(folder, create=True) as registry:
+    with new_registry(folder) as registry:
         version = register(registry, bundle("a"), by="rita").version
         assert card_of(registry, version).contact == "vision@example.com"
         assert card_of(registry, version).energy.power_w == 90

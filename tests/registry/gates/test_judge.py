@@ -16,6 +16,7 @@ from bintally.registry.gates import GateOutcome, GateResult, PromoteSettings
 from bintally.registry.gates.frozen import Frozen
 from bintally.registry.place import Registry
 from bintally.registry.promotion import promote
+from tests.databases import new_registry
 from tests.registry.gates.shelves import BLIND, GOOD, LESS_GOOD, SURE, resplit, shelf, version, with_lineage
 
 _LOOSE = {"slower": 50.0, "slower_p95": 100.0, "photos": 20}  # a busy machine's clock decides nothing here
@@ -28,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Registry.open(tmp_path / "registry", create=True) as made:
+    with new_registry(tmp_path / "registry") as made:
         yield made
 
 

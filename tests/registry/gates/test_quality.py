@@ -14,10 +14,10 @@ from bintally.registry.gates.cost import Times
 from bintally.registry.gates.frozen import Answers, Frozen
 from bintally.registry.gates.quality import ALL, better, judged_slices, photos_needed, slices
 from bintally.registry.gates.settings import PromoteSettings, SlicesSettings
-from bintally.registry.place import Registry
 from bintally.registry.registration import register
 from bintally.registry.versions import Version
 from tests.bundles import make_bundle
+from tests.databases import new_registry
 from tests.registry.gates.shelves import GOOD, SURE
 
 KEYS = ("1", "2", "3", "4")
@@ -27,7 +27,7 @@ KEYS = ("1", "2", "3", "4")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Version, Version]:
     """Two versions, of which only cards and sizes matter here."""
     folder = tmp_path_factory.mktemp("versions")
-    with Registry.open(folder / "registry", create=True) as registry:
+    with new_registry(folder / "registry") as registry:
         made = [
             register(registry, make_bundle(folder / name, sharpness=sharpness), by="rita").version
             for name, sharpness in (("a", GOOD), ("b", SURE))

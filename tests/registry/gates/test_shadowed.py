@@ -5,8 +5,8 @@ from pathlib import Path
 from bintally.database.types import now
 from bintally.registry import gates
 from bintally.registry.gates import GateResult, PromoteSettings
-from bintally.registry.place import Registry
 from bintally.registry.shadow.pairs import Pair, PairFile, Told, folder_of
+from tests.databases import new_registry
 from tests.registry.gates.shelves import GOOD, SURE, shelf, version
 
 
@@ -17,7 +17,7 @@ def _told(count: int) -> Told:
 def test_enough_live_photos_that_agree_are_asked(tmp_path: Path) -> None:
     data = shelf(tmp_path / "data", photos=40)
     asked = PromoteSettings.of({"gates": ["shadow"], "shadow": {"pairs": 50, "agreement": 0.6}})
-    with Registry.open(tmp_path / "registry", create=True) as registry:
+    with new_registry(tmp_path / "registry") as registry:
         champion = version(registry, tmp_path / "a", SURE, learnt=data)
         candidate = version(registry, tmp_path / "b", GOOD, learnt=data)
 

@@ -21,6 +21,7 @@ from bintally.registry.retention.collect import gc
 from bintally.registry.retention.verdicts import OUT_OF_USE
 from bintally.registry.rollback import rollback, targets
 from bintally.registry.versions import Version, versions
+from tests.databases import new_registry
 from tests.registry.conftest import MakeBundle
 from tests.registry.retention.shelf import kept, retaining, runs, stocked
 from tests.registry.worlds import champion
@@ -141,7 +142,7 @@ def _live(registry: Registry, bundle: MakeBundle, seed: int) -> int:
 
 
 def _histories(folder: Path, bundle: MakeBundle, seeds: range) -> int:
-    with Registry.open(folder / "empty", create=True):
+    with new_registry(folder / "empty"):
         pass
     gone = 0
     for seed in seeds:

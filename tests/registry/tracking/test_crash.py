@@ -16,7 +16,7 @@ from tests.registry.tracking.tracked import EPOCHS, World, asked, curve, place_w
 from tests.registry.worlds import promoted
 
 PROGRAM = Path(__file__).parent / "crash_child.py"
-EVERY = 10  # of the moments; the soak takes all
+EVERY = 25  # of the moments; the soak takes all
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from bintally.registry.registration import register
 from bintally.registry.tracking import log, mirror
 from bintally.registry.tracking.facts import RUN_TAG
 from bintally.registry.tracking.reached import why_not
-from tests.conftest import run_cli
+from tests.conftest import run_cli, run_here
 from tests.registry.tracking.tracked import EPOCHS, World, asked, curve, runs
 
 
@@ -88,7 +88,7 @@ def test_who_registers_a_bundle_with_its_run_has_told_of_it(
     if tracking:
         (registry.place / SETTINGS).write_text(f'tracking = "{tracking}"\n')
     command = ("models", "register", world.bundle, "--run", world.run, "--registry", registry.place, "--as", "rita")
-    done = run_cli(*command, "--json")
+    done = run_here(*command, "--json")
     told = json.loads(done.stdout)
     if tracking:
         assert (told["run_id"], told["not_logged"]) == (None, "tracking is switched off")

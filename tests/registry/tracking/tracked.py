@@ -12,6 +12,7 @@ from bintally.bundle import Bundle
 from bintally.registry.place import Registry
 from bintally.registry.tracking.reached import reached
 from bintally.training.run_log import LOG, STEPS, SYSTEM, VALIDATIONS, StepRow, Stream, SystemRow, ValidationRow
+from tests.databases import new_registry
 from tests.registry.card.cards import report_of
 from tests.registry.registration.runs import make_data, make_exported, make_run
 
@@ -80,7 +81,7 @@ def _step(step: int, epoch: int, loss: float | None = 1.0) -> StepRow:
 
 def place_with(place: Path, store: Path) -> Registry:
     """A new registry there, open, with a copy of that MLflow store."""
-    registry = Registry.open(place, create=True)
+    registry = new_registry(place)
     (place / "tracking").mkdir()
     shutil.copyfile(store, place / "tracking" / "mlflow.sqlite")
     return registry

@@ -22,6 +22,7 @@ from bintally.serving.http.app import create_app
 from bintally.serving.settings import ServeConfig
 from bintally.signatures.digest import digest_of
 from tests.bundles import bin_photo, make_bundle
+from tests.databases import new_registry
 from tests.serving.services import URL
 
 
@@ -30,7 +31,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.place, self._bundles, self._made = folder / "registry", folder / "bundles", 0
-        with Registry.open(self.place, create=True):
+        with new_registry(self.place):
             pass
 
     def put(self, **card: Any) -> str:

@@ -240,6 +240,8 @@ def _bombs() -> list[Strange]:
         Strange("WebP of 268 megapixels", webp_of_one_colour(16_383, 16_383), "image/webp"),
         Strange("JPEG of 4 gigapixels", _resized(saved(GREY, "JPEG"), 65_535, 65_535)),
         Strange("PNG of 4 gigapixels", _png_header(65_535, 65_535), "image/png"),
+        Strange("PNG of a row", drawn_png(np.zeros((1, 70_000), np.uint8), bits=8, colour=0), "image/png"),
+        Strange("PNG of a column", drawn_png(np.zeros((70_000, 1), np.uint8), bits=8, colour=0), "image/png"),
         Strange("PNG whose texts unpack to 200 MB", png_with(*[text] * 200), "image/png"),
         Strange("PNG whose profile unpacks to 100 MB", png_with(profile), "image/png"),
     ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, run_cli
+from tests.conftest import ROOT, run_here
 from tests.serving.bins.shop import stock
 from tests.serving.hardening.watched import Watched
 
@@ -41,7 +41,7 @@ def served(bundle: Path, place: dict[str, Any]) -> Iterator[Watched]:
 @pytest.fixture(scope="module")
 def key(place: dict[str, Any]) -> str:
     scopes = [option for scope in ("count", "read", "admin") for option in ("--scope", scope)]
-    made = run_cli("keys", "create", "tester", *scopes, env={"BINTALLY_SERVE_STATE": str(place["state"])})
+    made = run_here("keys", "create", "tester", *scopes, env={"BINTALLY_SERVE_STATE": str(place["state"])})
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
 

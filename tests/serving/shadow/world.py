@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bintally.registry import shadow
-from bintally.registry.place import Registry
 from bintally.registry.shadow.pairs import SHADOW, Kept, folder_of, read_pairs
 from bintally.serving.answer import CountAnswer
 from bintally.serving.asked import Asked
@@ -22,6 +21,7 @@ from bintally.serving.service import CountingService
 from bintally.serving.settings import ServeConfig
 from bintally.serving.shadow.shadowing import Shadowing
 from tests.bundles import bin_photo, make_bundle
+from tests.databases import new_registry
 from tests.registry.worlds import promoted, registered
 from tests.serving.killing import PROGRAM, Served
 
@@ -30,7 +30,7 @@ WAIT_S = 60.0
 
 def made(place: Path, *, percent: float | None = 100.0) -> Path:
     """A registry whose champion is 1; 2 is in its shadow (None: is not), 3 is there."""
-    with Registry.open(place, create=True) as registry:
+    with new_registry(place) as registry:
         bundles = (make_bundle(place.parent / f"b{n}", sharpness=2.0 - n / 10, name=f"tiny-{n}") for n in (1, 2, 3))
         registered(registry, *bundles)
         promoted(registry, "1")

@@ -1,9 +1,4 @@
 import gc
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +19,7 @@ from bintally.training.profile.timing import StepTimer, with_totals
 from bintally.training.run import train
 from bintally.training.run_log import LOG, PHASES, SYSTEM, VALIDATIONS, SystemRow, ValidationRow, read_steps
 from tests.training.conftest import tiny_recipe
+from tests.training.forked import forked, get_ready, train_tiny
 from tests.training.profile.conftest import train_toy
 
 
@@ -108,28 +104,17 @@ def test_a_fresh_start_tells_nothing_of_what_was_before(data: Path, tmp_path: Pa
     assert len(read_steps(tmp_path / "run")) == longer // 2
 
 
-_CHILD = """
-import json, sys
-from pathlib import Path
-from bintally.training.run import train
-from tests.training.conftest import tiny_recipe
-train(recipe=tiny_recipe(**json.loads(sys.argv[3])), data=Path(sys.argv[1]), out=Path(sys.argv[2]), threads=1)
-"""
-
-
 def test_a_killed_and_resumed_run_tells_every_step_once_as_one_that_was_not(data: Path, tmp_path: Path) -> None:
     sections: dict[str, Any] = {"loop": {"epochs": 5, "checkpoint_minutes": 1e-4}}
+    get_ready()
     train(recipe=tiny_recipe(**sections), data=data, out=tmp_path / "whole", threads=1)
     out = tmp_path / "killed"
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(data), str(out), json.dumps(sections)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )
+    child = forked(train_tiny, data, out, sections)
     deadline = time.monotonic() + 120
-    while len(read_steps(out)) < 8 and child.poll() is None and time.monotonic() < deadline:
+    while len(read_steps(out)) < 8 and child.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    child.kill()
+    child.join()
     assert len(read_steps(out)) < 30
     report = train(recipe=tiny_recipe(**sections), data=data, out=out, threads=1)
     assert report.resumed_at_step > 0

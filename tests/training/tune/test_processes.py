@@ -59,14 +59,6 @@ def test_a_process_that_dies_is_told_with_its_last_words(data: Path, tmp_path: P
     assert runner.run(_spec(data, tmp_path), lambda *_: True).status == "complete", "another process goes on"
 
 
-def test_what_is_wrong_with_a_recipe_is_the_trials_error(data: Path, tmp_path: Path, runner: ProcessRunner) -> None:
-    spec = _spec(data, tmp_path)
-    broken = msgspec.structs.replace(spec, recipe={**spec.recipe, "lopo": {}})
-    end = runner.run(broken, lambda *_: True)
-    assert end.status == "failed"
-    assert "Did you mean 'loop'" in end.error
-
-
 def test_a_closed_runner_stops_its_trials_and_takes_no_more(data: Path, tmp_path: Path) -> None:
     runner = ProcessRunner()
     threading.Timer(1.0, runner.close).start()
@@ -82,7 +74,16 @@ def test_a_deadline_stops_a_trial_and_what_it_told_is_kept(data: Path, tmp_path:
         time.sleep(max(0.0, deadline + 0.5 - time.time()))  # the process is killed while it waits for the answer
         return True
 
-    deadline = time.time() + 5
+    assert runner.run(_spec(data, tmp_path / "warm", epochs=1), lambda *_: True).status == "complete"
+    deadline = time.time() + 2
     end = runner.run(_spec(data, tmp_path, epochs=1000), slow, deadline=deadline)
     assert (end.status, end.error) == ("stopped", "")
     assert len(end.history) == len(told) <= 1
+
+
+def test_what_is_wrong_with_a_recipe_is_the_trials_error(data: Path, tmp_path: Path, runner: ProcessRunner) -> None:
+    spec = _spec(data, tmp_path)
+    broken = msgspec.structs.replace(spec, recipe={**spec.recipe, "lopo": {}})
+    end = runner.run(broken, lambda *_: True)
+    assert end.status == "failed"
+    assert "Did you mean 'loop'" in end.error

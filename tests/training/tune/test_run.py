@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,23 @@ from bintally.training.tune.processes import ProcessRunner
 from bintally.training.tune.run import tune
 from bintally.training.tune.study import Study
 from bintally.training.tune.trial import EpochSeen, Runner, TrialEnd, TrialSpec
+from tests.training.conftest import run_here
+from tests.training.forked import forked, get_ready, wait_for
 from tests.training.tune.recipes import BAD_RATE, GOOD_RATES, pruned_recipe, tuned_recipe
+
+
+class OneThread(ProcessRunner):
+    """Processes of one thread for trials of any number: there is no use for another that has imported torch."""
+
+    def run(self, spec: TrialSpec, epoch_seen: EpochSeen, *, deadline: float | None = None) -> TrialEnd:
+        return super().run(msgspec.structs.replace(spec, threads=1), epoch_seen, deadline=deadline)
 
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[ProcessRunner]:
     """One runner for all tunes here: its processes have imported torch once."""
-    with ProcessRunner() as runner:
+    get_ready()
+    with OneThread() as runner:
         yield runner
 
 
@@ -244,13 +254,8 @@ def test_a_trial_killed_between_its_values_gets_the_rest(tmp_path: Path) -> None
     assert chosen.values.keys() == space.keys()
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-from bintally.training.recipe import Recipe
-from bintally.training.tune.run import tune
-tune(recipe=Recipe.read(Path(sys.argv[1])), data=Path(sys.argv[2]), out=Path(sys.argv[3]))
-"""
+def tune_alone(recipe: Path, data: Path, out: Path) -> None:
+    tune(recipe=Recipe.read(recipe), data=data, out=out)
 
 
 def test_a_killed_tune_goes_on_and_no_child_outlives_it(data: Path, tmp_path: Path, runner: ProcessRunner) -> None:
@@ -258,15 +263,14 @@ def test_a_killed_tune_goes_on_and_no_child_outlives_it(data: Path, tmp_path: Pa
     recipe = tuned_recipe({"trials": 3, "parallel": 2, "sampler": "random"}, loop={"epochs": 20})
     out, file = tmp_path / "out", tmp_path / "recipe.toml"
     file.write_text(_toml(recipe))
-    with subprocess.Popen([sys.executable, "-c", _CHILD, file, data, out], stderr=subprocess.PIPE) as parent:
-        try:
-            until = time.monotonic() + 200
-            while not (out / run_folder(0) / "checkpoints" / "last.ckpt").is_file():
-                assert parent.poll() is None and time.monotonic() < until, parent.communicate()
-                time.sleep(0.01)
-            children = _children(parent.pid)
-        finally:
-            parent.send_signal(signal.SIGKILL)
+    parent = forked(tune_alone, file, data, out)
+    try:
+        wait_for(out / run_folder(0) / "checkpoints" / "last.ckpt", parent)
+        assert parent.pid is not None
+        children = _children(parent.pid)
+    finally:
+        parent.kill()
+        parent.join()
     assert children
     assert _all_gone(children)
     states = optuna.load_study(study_name="tune", storage=_storage(out)).get_trials()
@@ -284,40 +288,40 @@ def test_a_killed_tune_goes_on_and_no_child_outlives_it(data: Path, tmp_path: Pa
     assert figures == {number: (row.parameters, row.objective, row.epochs) for number, row in rows.items()}
 
 
-_STUCK = """
-import sys, threading
-from pathlib import Path
-from bintally.training.tune.run import tune
-from bintally.training.tune.trial import TrialEnd
-from tests.training.tune.recipes import tuned_recipe
+class Stuck(Runner):
+    """Trains until it is closed, and says in a file that it does."""
 
-class Stuck:
-    closed = threading.Event()
-    def run(self, spec, epoch_seen, *, deadline=None):
-        print("trains", flush=True)
+    def __init__(self, begun: Path) -> None:
+        self.begun, self.closed = begun, threading.Event()
+
+    def run(self, spec: TrialSpec, epoch_seen: EpochSeen, *, deadline: float | None = None) -> TrialEnd:
+        self.begun.touch()
         self.closed.wait()
         return TrialEnd(number=spec.number, status="stopped", best={}, history=[], seconds=0.0)
-    def close(self):
+
+    def close(self) -> None:
         self.closed.set()
 
-tune(recipe=tuned_recipe({"trials": 1}), data=Path(sys.argv[1]), out=Path(sys.argv[2]), runner=Stuck())
-"""
+
+def tune_stuck(data: Path, out: Path, begun: Path) -> None:
+    tune(recipe=tuned_recipe({"trials": 1}), data=data, out=out, runner=Stuck(begun))
 
 
 def test_ctrl_c_does_not_wait_for_a_trial(data: Path, tmp_path: Path) -> None:
     """It once did: polars, imported anywhere, lets a wait without end go on after the signal."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    command = [sys.executable, "-c", _STUCK, str(data), str(tmp_path)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "trains\n"
+    begun, said = tmp_path / "begun", tmp_path / "said"
+    parent = forked(tune_stuck, data, tmp_path / "out", begun, stderr=said)
+    try:
+        wait_for(begun, parent)
         time.sleep(0.5)  # its main thread waits
-        parent.send_signal(signal.SIGINT)
-        try:
-            _, errors = parent.communicate(timeout=20)
-        finally:
-            parent.kill()
-    assert "KeyboardInterrupt" in errors
+        assert parent.pid is not None
+        os.kill(parent.pid, signal.SIGINT)
+        parent.join(20)
+        assert parent.exitcode is not None
+    finally:
+        parent.kill()
+        parent.join()
+    assert "KeyboardInterrupt" in said.read_text()
 
 
 def _storage(out: Path) -> optuna.storages.BaseStorage:
@@ -354,16 +358,19 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_the_command_prints_json(data: Path, tmp_path: Path) -> None:
-    from tests.conftest import run_cli
-
+def test_the_command_prints_json(
+    data: Path,
+    tmp_path: Path,
+    runner: ProcessRunner,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("bintally.training.tune.run.ProcessRunner", lambda: nullcontext(runner))
     file = tmp_path / "recipe.toml"
     file.write_text(_toml(tuned_recipe({"trials": 1}, loop={"epochs": 1})))
-    ran = run_cli("tune", file, "--data", data, "--out", tmp_path / "out", "--json")
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)["leaderboard"]["rows"][0]["status"] == "complete"
+    assert run_here(monkeypatch, "tune", file, "--data", data, "--out", tmp_path / "out", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["leaderboard"]["rows"][0]["status"] == "complete"
     unknown = tuned_recipe({"trials": 1, "space": {"optimizer.head_rl": {"low": 0.1, "high": 0.2}}})
     file.write_text(_toml(unknown))
-    ran = run_cli("tune", file, "--data", data, "--out", tmp_path / "other")
-    assert ran.returncode == 2
-    assert "Did you mean 'head_lr'" in ran.stderr
+    assert run_here(monkeypatch, "tune", file, "--data", data, "--out", tmp_path / "other") == 2
+    assert "Did you mean 'head_lr'" in capfd.readouterr().err

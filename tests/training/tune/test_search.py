@@ -1,12 +1,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from huggingface_hub import constants
 
@@ -17,8 +16,10 @@ from bintally.training.tune.search import search
 from bintally.training.tune.search_judge import told
 from bintally.training.tune.search_recipes import hub_answers
 from bintally.training.tune.search_report import SearchReport
-from tests.conftest import ROOT, run_cli
+from bintally.training.tune.trial import TrialSpec
+from tests.conftest import run_cli
 from tests.training.conftest import tiny_recipe
+from tests.training.forked import forked, get_ready
 from tests.training.tune.searching import InlineRunner
 
 RECIPE = tiny_recipe(evaluate={"resamples": 100})
@@ -113,55 +114,55 @@ def test_another_search_is_refused_until_told_to_start_again(found: SearchReport
         _search(data, Path(found.out), preset="fast")
 
 
-def test_an_interrupted_search_goes_on_with_the_same_trial(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        _search(data, tmp_path / "out", runner=InlineRunner(kill_at=0), minutes=0.25)
-    state = json.loads((tmp_path / "out" / "search.json").read_text())
-    planned = state["trials"][0]
-    assert planned["status"] == "planned"
-    assert state["used_s"] > 0
-    runner = InlineRunner()
-    report = _search(data, tmp_path / "out", runner=runner, minutes=0.3)
-    assert runner.specs[0].number == 0
-    assert runner.specs[0].recipe == planned["recipe"]
-    assert report.used_minutes * 60 > state["used_s"]
-
-
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.training.conftest import tiny_recipe
-from tests.training.tune.searching import InlineRunner
-from bintally.training.tune.search import search
-
 class Killed(InlineRunner):
-    def close(self):  # training is over, export has not begun
+    """Keeps what it trained in a file, and kills its process once training is over and export has not begun."""
+
+    def __init__(self, trained: Path) -> None:
+        super().__init__()
+        self._trained = trained
+
+    def close(self) -> None:
+        self._trained.write_bytes(msgspec.json.encode(self.specs))
         os.kill(os.getpid(), signal.SIGKILL)
 
-search(data=Path(sys.argv[1]), out=Path(sys.argv[2]), minutes=0.25, start_s=0.5, backbones=["test_resnet", "test_vit"],
-       recipe=tiny_recipe(evaluate={"resamples": 100}), runner=Killed())
-"""
+
+def search_until_killed(data: Path, out: Path, trained: Path) -> None:
+    _search(data, out, runner=Killed(trained), minutes=0.25)
 
 
-def test_a_killed_search_keeps_its_trials_and_its_clock(data: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(data), str(tmp_path / "out")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    state = json.loads((tmp_path / "out" / "search.json").read_text())
-    finished = {row["number"] for row in state["trials"]}
-    assert all(row["status"] in ("complete", "stopped") for row in state["trials"])
-    runner = InlineRunner()
-    report = _search(data, tmp_path / "out", runner=runner, minutes=0.25)
+def _state(out: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((out / "search.json").read_text())
+    return state
+
+
+def test_an_interrupted_search_goes_on_with_the_same_trial_and_a_killed_one_keeps_its_trials_and_its_clock(
+    data: Path, tmp_path: Path
+) -> None:
+    out, trained, said = tmp_path / "out", tmp_path / "trained.json", tmp_path / "said"
+    get_ready()
+    with pytest.raises(KeyboardInterrupt):
+        _search(data, out, runner=InlineRunner(kill_at=0), minutes=0.25)
+    interrupted = _state(out)
+    planned = interrupted["trials"][0]
+    assert planned["status"] == "planned"
+    assert interrupted["used_s"] > 0
+
+    child = forked(search_until_killed, data, out, trained, stderr=said)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL, said.read_text()
+    first = msgspec.json.decode(trained.read_bytes(), type=list[TrialSpec])[0]
+    assert (first.number, first.recipe) == (0, planned["recipe"])
+    killed = _state(out)
+    assert killed["used_s"] > interrupted["used_s"]
+    finished = {row["number"] for row in killed["trials"]}
     assert finished
+    assert all(row["status"] in ("complete", "stopped") for row in killed["trials"])
+
+    runner = InlineRunner()
+    report = _search(data, out, runner=runner, minutes=0.25)
     assert finished.isdisjoint(spec.number for spec in runner.specs)
     assert finished <= {row.trial for row in report.rows}
-    assert report.used_minutes * 60 > state["used_s"]
+    assert report.used_minutes * 60 > killed["used_s"]
 
 
 def test_a_network_whose_weights_cant_be_had_is_left_out_and_said(

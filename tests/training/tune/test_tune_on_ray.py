@@ -1,15 +1,17 @@
 """Trials on a real Ray cluster of two nodes (two raylets on this machine), a CPU each."""
 
 import json
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
+import tomli_w
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,12 +24,13 @@ from bintally.training.recipe import Recipe
 from bintally.training.run import train
 from bintally.training.tune.leaderboard import Leaderboard, TrialRow
 from bintally.training.tune.on_ray import RayRunner, threads_each
-from bintally.training.tune.processes import ProcessRunner
 from bintally.training.tune.run import tune
-from bintally.training.tune.trial import TrialEnd, TrialSpec
+from bintally.training.tune.trial import EpochSeen, TrialEnd, TrialSpec
 from tests.conftest import run_cli
 from tests.training.conftest import tiny_recipe
+from tests.training.ray_nodes import two_nodes
 from tests.training.tune.recipes import BAD_RATE, GOOD_RATES, pruned_recipe, tuned_recipe
+from tests.training.tune.searching import InlineRunner
 
 # Ray opens its client server's log files and leaves closing them to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -40,27 +43,29 @@ LAST = "checkpoints/last.ckpt"
 
 @pytest.fixture(scope="module")
 def client_address() -> Iterator[str]:
-    """A cluster, in the environment as on one of its machines, and where a Ray Client finds it."""
-    from ray.cluster_utils import Cluster
-
+    """A cluster, and where a Ray Client finds it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port})
-    nodes.add_node(num_cpus=1)
-    before = dict(os.environ)
-    os.environ["RAY_ADDRESS"] = nodes.address
-    yield f"ray://127.0.0.1:{port}"
-    os.environ.clear()
-    os.environ.update(before)
-    nodes.shutdown()  # type: ignore[no-untyped-call]
+    with two_nodes(ray_client_server_port=port):
+        yield f"ray://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
-def runner(client_address: str) -> Iterator[RayRunner]:
+def open_runners(client_address: str) -> Iterator[list[RayRunner]]:
+    """None or one."""
+    runners: list[RayRunner] = []
+    yield runners
+    for runner in runners:
+        runner.close()
+
+
+@pytest.fixture
+def runner(open_runners: list[RayRunner]) -> RayRunner:
     """One for most trials here: its processes have imported torch once."""
-    with RayRunner("ray", parallel=2) as runner:
-        yield runner
+    if not open_runners:
+        open_runners.append(RayRunner("ray", parallel=2))
+    return open_runners[0]
 
 
 def _figures(board: Leaderboard) -> dict[int, object]:
@@ -98,37 +103,61 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-def test_trials_on_ray_are_those_of_one_machine_and_either_goes_on_where_the_other_was(
+class OneThread(InlineRunner):
+    """As the nodes have it: more would sum in another order."""
+
+    def run(self, spec: TrialSpec, epoch_seen: EpochSeen, *, deadline: float | None = None) -> TrialEnd:
+        return super().run(msgspec.structs.replace(spec, threads=1), epoch_seen, deadline=deadline)
+
+
+def test_the_command_tunes_over_a_ray_client_as_one_machine_does_which_goes_on_where_it_was(
+    data: Path, tmp_path: Path, client_address: str
+) -> None:
+    recipe, local = tmp_path / "recipe.toml", OneThread()
+    tuned = tuned_recipe({"sampler": "random", "trials": 2})
+    recipe.write_text(tomli_w.dumps(tuned.model_dump(mode="json", exclude_none=True)))
+    mixed = tmp_path / "mixed"
+    ran = run_cli("tune", recipe, "--data", data, "--out", mixed, "--on", client_address, "--parallel", "2", "--json")
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)["leaderboard"]["rows"]
+    assert [row["status"] for row in told] == ["complete"] * 2
+    whole = tune(recipe=recipe, data=data, out=tmp_path / "local", trials=3, runner=local)
+    went_on = tune(recipe=recipe, data=data, out=mixed, trials=3, runner=local)
+    assert [spec.number for spec in local.specs] == [0, 1, 2, 2]
+    assert {row.status for row in whole.leaderboard.rows} == {"complete"}
+    assert _figures(went_on.leaderboard) == _figures(whole.leaderboard)
+
+
+def _another_training(than: int, last: Path) -> psutil.Process:
+    """The process that goes on with the trial, once it has come further."""
+    left_off = last.stat().st_mtime_ns
+    until = time.monotonic() + 200
+    while last.stat().st_mtime_ns == left_off:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return next(process for process in _training() if process.pid != than)
+
+
+def test_a_trial_goes_on_from_its_checkpoint_where_its_process_and_where_its_ray_worker_is_killed(
     data: Path, tmp_path: Path, runner: RayRunner
 ) -> None:
-    recipe = tuned_recipe({"sampler": "random", "parallel": 2})
-    with ProcessRunner() as local:
-        whole = tune(recipe=recipe, data=data, out=tmp_path / "local", trials=4, runner=local)
-        tune(recipe=recipe, data=data, out=tmp_path / "mixed", trials=3, runner=runner)
-        mixed = tune(recipe=recipe, data=data, out=tmp_path / "mixed", trials=4, runner=local)
-    assert {row.status for row in whole.leaderboard.rows} == {"complete"}
-    assert _figures(mixed.leaderboard) == _figures(whole.leaderboard)
-
-
-@pytest.mark.parametrize("who", ["the process that trains", "the Ray worker over it"])
-def test_a_killed_trial_goes_on_from_its_checkpoint(data: Path, tmp_path: Path, runner: RayRunner, who: str) -> None:
-    recipe = _long(epochs=6)
-    killed: list[int] = []
+    recipe = _long(epochs=8)
+    last = tmp_path / "run" / LAST
 
     def kill() -> None:
-        _wait_for(tmp_path / "run" / LAST)
-        training = _training()[0]
-        process = training if who == "the process that trains" else training.parent()
-        assert process is not None
-        process.kill()
-        killed.append(process.pid)
+        _wait_for(last)
+        first = _training()[0]
+        first.kill()
+        first.wait()
+        worker = _another_training(first.pid, last).parent()
+        assert worker is not None
+        worker.kill()
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    end = runner.run(_spec(recipe, data, tmp_path / "run"), lambda _epoch, _figures: True)
-    killer.join()
-    assert killed
-    assert (end.status, len(end.history)) == ("complete", 6)
+    with ThreadPoolExecutor(1) as killer:
+        killed = killer.submit(kill)
+        end = runner.run(_spec(recipe, data, tmp_path / "run"), lambda _epoch, _figures: True)
+        killed.result()
+    assert (end.status, len(end.history)) == ("complete", 8)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["resumed_at_step"] > 0
     train(recipe=recipe, data=data, out=tmp_path / "straight", threads=1)
     straight, went_on = (load_file(tmp_path / name / WEIGHTS) for name in ("straight", "run"))
@@ -148,16 +177,16 @@ def test_a_pruned_trial_ends_early_and_one_that_fails_is_told(data: Path, tmp_pa
 
 
 def test_a_deadline_and_closing_stop_a_trial_between_epochs_too(
-    data: Path, tmp_path: Path, client_address: str
+    data: Path, tmp_path: Path, open_runners: list[RayRunner], runner: RayRunner
 ) -> None:
     ends: list[TrialEnd] = []
-    with RayRunner("ray", parallel=2) as runner:
 
-        def run() -> None:
-            ends.append(runner.run(_spec(_long(), data, tmp_path / "run"), lambda _epoch, _figures: True))
+    def run() -> None:
+        ends.append(runner.run(_spec(_long(), data, tmp_path / "run"), lambda _epoch, _figures: True))
 
-        waiting = threading.Thread(target=run)
-        waiting.start()
+    waiting = threading.Thread(target=run)
+    waiting.start()
+    try:
         _wait_for(tmp_path / "run" / LAST)
         before = time.time()
         late = runner.run(_spec(_long(), data, tmp_path / "late"), lambda *_: True, deadline=before + 1)
@@ -166,6 +195,9 @@ def test_a_deadline_and_closing_stop_a_trial_between_epochs_too(
         assert not ends
         training = _training()
         closing = time.monotonic()
+    finally:
+        runner.close()
+        open_runners.remove(runner)
     waiting.join(timeout=30)
     assert time.monotonic() - closing < 20
     assert [end.status for end in ends] == ["stopped"]
@@ -174,17 +206,6 @@ def test_a_deadline_and_closing_stop_a_trial_between_epochs_too(
     assert not psutil.wait_procs(training, timeout=10)[1]
     assert runner.run(_spec(_long(), data, tmp_path / "never"), lambda *_: True).status == "stopped"
     assert not (tmp_path / "never").exists()
-
-
-def test_the_command_tunes_over_a_ray_client(data: Path, tmp_path: Path, client_address: str) -> None:
-    import tomli_w
-
-    file = tmp_path / "recipe.toml"
-    recipe = tuned_recipe({"trials": 1}, loop={"epochs": 1})
-    file.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
-    ran = run_cli("tune", file, "--data", data, "--out", tmp_path / "out", "--on", client_address, "--json")
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)["leaderboard"]["rows"][0]["status"] == "complete"
 
 
 @given(st.lists(st.integers(0, 64), max_size=6), st.integers(1, 40))

@@ -15,8 +15,7 @@ from bintally.manifest import SPLIT, Manifest
 from bintally.training.diagnose.before.report import DiagnoseReport
 from bintally.training.diagnose.before.run import PAGE, REPORT, SUSPICIOUS, DiagnoseSettings, diagnose
 from bintally.training.plan import Plan
-from tests.conftest import run_cli
-from tests.training.conftest import tiny_recipe
+from tests.training.conftest import run_here, tiny_recipe
 
 FEW = DiagnoseSettings(rate_steps=30, noise_groups=3, noise_batches=2, warmup_steps=2, folds=3)
 
@@ -103,7 +102,7 @@ def test_the_package_names_the_verb() -> None:
 
 
 def test_the_command_says_it_in_json_and_in_words(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(
@@ -111,9 +110,8 @@ def test_the_command_says_it_in_json_and_in_words(
         '[input]\npx = 64\n[loop]\nbatch_size = 16\nprecision = "fp32"\n'
     )
     arguments = ("diagnose", recipe, "--data", data, "--out", tmp_path / "out", "--only", "leakage")
-    told = run_cli(*arguments, "--json")
-    assert told.returncode == 0, told.stderr
-    report = msgspec.json.decode(told.stdout, type=DiagnoseReport)
+    assert run_here(monkeypatch, *arguments, "--json") == 0
+    report = msgspec.json.decode(capsys.readouterr().out, type=DiagnoseReport)
     assert report.leakage and report.labels is None
 
     show(report)
