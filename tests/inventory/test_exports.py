@@ -54,7 +54,7 @@ def test_what_is_exported_makes_the_same_ledger(ledger: Ledger, tmp_path: Path, 
         with again.write() as connection:
             add_site(connection, code="S")
             add_person(connection, name="mara", role="admin", by="test")
-        for kind in (kind for kind in get_args(Kind) if kind != "photos"):
+        for kind in (kind for kind in get_args(Kind) if kind not in ("photos", "counts")):
             first, second = (tmp_path / f"{kind}-{number}{suffix}" for number in (1, 2))
             report = export_table(ledger=ledger, table=kind, file=first)
             taken = import_file(ledger=again, kind=kind, file=first, by="mara")

@@ -14,13 +14,18 @@ from bintally.registry.tracking.reached import reached
 from bintally.registry.versions import version_of
 from tests.databases import new_registry
 from tests.pipeline.conftest import quick_recipe
+from tests.registry.tracking.conftest import fresh_store
+from tests.registry.tracking.tracked import place_with
+
+__all__ = ["fresh_store"]
 
 EASY: dict[str, Any] = {"gates": ("contract", "size")}
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    new_registry(tmp_path / "registry").close()
+def registry(tmp_path: Path, fresh_store: Path) -> Path:
+    """A registry whose MLflow is the SQLite file beside it."""
+    place_with(tmp_path / "registry", fresh_store).close()
     return tmp_path / "registry"
 
 
@@ -73,7 +78,9 @@ def test_a_tracking_server_that_is_away_is_told_the_next_night(
     assert _shown(registry) == ([later["run_id"]], {"champion": "1"})
 
 
-def test_tracking_that_is_switched_off_is_asked_for_nothing(workspace: Path, source: Path, registry: Path) -> None:
+def test_tracking_that_is_switched_off_is_asked_for_nothing(workspace: Path, source: Path, tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    new_registry(registry).close()
     (registry / "registry.toml").write_text('tracking = "off"\n')
     first, told = _night(workspace, source, registry)
     assert (first.promoted, told["not_logged"]) == (True, "tracking is switched off")

@@ -8,9 +8,9 @@ import pytest
 from bintally.registry.place import DATABASE, SETTINGS, Registry
 from tests.bundles import make_bundle
 from tests.databases import new_registry, with_tables
-from tests.inventory.conftest import DATABASES, bare_place, new_place, postgresql
+from tests.inventory.conftest import DATABASES, bare_place, new_place
 
-__all__ = ["bare_place", "new_place", "postgresql"]
+__all__ = ["bare_place", "new_place"]
 
 MakeBundle = Callable[[str], Path]
 

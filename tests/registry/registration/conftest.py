@@ -1,5 +1,5 @@
 """The same registries and bundles."""
 
-from tests.registry.conftest import bare_place, bundle, local, new_place, place, postgresql, registry
+from tests.registry.conftest import bare_place, bundle, local, new_place, place, registry
 
-__all__ = ["bare_place", "bundle", "local", "new_place", "place", "postgresql", "registry"]
+__all__ = ["bare_place", "bundle", "local", "new_place", "place", "registry"]

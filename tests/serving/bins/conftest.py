@@ -8,11 +8,11 @@ import pytest
 from bintally.bundle import read_card
 from bintally.counting.counter import Counter
 from tests.bundles import make_bundle
-from tests.inventory.conftest import new_place, place, postgresql
+from tests.inventory.conftest import new_place, place
 from tests.inventory.judging.yard import accept
 from tests.serving.bins.shop import Shop, stock
 
-__all__ = ["new_place", "place", "postgresql"]
+__all__ = ["new_place", "place"]
 
 
 @pytest.fixture(scope="session")

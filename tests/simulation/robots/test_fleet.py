@@ -238,8 +238,9 @@ def test_the_ramp_finds_what_a_service_with_a_limit_lets_in(bundle: Path, photos
 
 
 def test_what_is_missing_is_said_before_anybody_drives(
-    bundle: Path, photos: Path, tmp_path: Path, broker: Mosquitto, url: str
+    photos: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bintally.simulation.robots.probe._PATIENCE_S", 0.5)
     usual: dict[str, Any] = {"robots": 2, "photos": photos, "minutes": 0.1}
     with pytest.raises(RequestError, match=r"127\.0\.0\.1:1 can't be reached"):
         simulate_robots(url="http://127.0.0.1:1", **usual)

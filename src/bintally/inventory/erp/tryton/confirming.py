@@ -21,7 +21,8 @@ def confirmed(rpc: Rpc, drafts: Sequence[Draft]) -> dict[str, Answer]:
     moved = {id_: why for id_, inventory in before.items() if (why := _moved(rpc, inventory)) is not None}
     fit = [each for id_, each in before.items() if each.state == "draft" and id_ not in moved]
     reasons = _confirm(rpc, fit)
-    after = before | inventories(rpc, [each.id for each in fit])
+    # What seems to have moved may have been moved by this very inventory, which somebody else was just confirming.
+    after = before | inventories(rpc, [each.id for each in before.values() if each.state == "draft"])
     return {draft.key: _answer(draft, after.get(ids[draft.key] or 0), moved, reasons) for draft in drafts}
 
 
