@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'bintally[ray]')")
 
 from bintally.errors import TrainingError, UsageError
+from bintally.training.finished import TrainReport
 from bintally.training.launch import Processes
 from bintally.training.on_ray import train_on_ray
 from bintally.training.run import train
@@ -44,20 +45,33 @@ def _kill_one_when(begun: Path, killed: list[int]) -> None:
                 return
 
 
+def test_weights_are_those_of_one_process(data: Path, tmp_path: Path, cluster: str) -> None:
+    _train_on_ray(data, tmp_path / "ray")
+    assert _furthest(_alone(data, tmp_path), tmp_path / "ray") < 1e-5
+
+
+@pytest.mark.soak
 def test_a_killed_worker_is_started_again_and_weights_are_those_of_one_process(
     data: Path, tmp_path: Path, cluster: str
 ) -> None:
     out, killed = tmp_path / "ray", list[int]()
     killer = threading.Thread(target=_kill_one_when, args=(out / LAST, killed), daemon=True)
     killer.start()
-    report = train(
-        recipe=_recipe(), data=data, out=out, threads=1, processes={"devices": 2, "on": "ray", "restarts": 2}
-    )
+    report = _train_on_ray(data, out)
     killer.join()
     assert killed
     assert report.resumed_at_step > 0
-    train(recipe=_recipe(), data=data, out=tmp_path / "one", threads=1)
-    assert _furthest(tmp_path / "one", out) < 1e-5
+    assert _furthest(_alone(data, tmp_path), out) < 1e-5
+
+
+def _train_on_ray(data: Path, out: Path) -> TrainReport:
+    processes = {"devices": 2, "on": "ray", "restarts": 2}
+    return train(recipe=_recipe(), data=data, out=out, threads=1, processes=processes)
+
+
+def _alone(data: Path, folder: Path) -> Path:
+    train(recipe=_recipe(), data=data, out=folder / "one", threads=1)
+    return folder / "one"
 
 
 def test_what_a_worker_says_and_what_is_wrong_come_back(cluster: str) -> None:

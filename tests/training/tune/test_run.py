@@ -32,7 +32,7 @@ from tests.training.tune.recipes import BAD_RATE, GOOD_RATES, pruned_recipe, tun
 
 
 class OneThread(ProcessRunner):
-    """Processes of one thread for trials of any number: there is no use for another that has imported torch."""
+    """Processes of one thread, however many trials there are at a time: none has to import torch for another number."""
 
     def run(self, spec: TrialSpec, epoch_seen: EpochSeen, *, deadline: float | None = None) -> TrialEnd:
         return super().run(msgspec.structs.replace(spec, threads=1), epoch_seen, deadline=deadline)
@@ -255,7 +255,8 @@ def test_a_trial_killed_between_its_values_gets_the_rest(tmp_path: Path) -> None
 
 
 def tune_alone(recipe: Path, data: Path, out: Path) -> None:
-    tune(recipe=Recipe.read(recipe), data=data, out=out)
+    with OneThread() as runner:
+        tune(recipe=Recipe.read(recipe), data=data, out=out, runner=runner)
 
 
 def test_a_killed_tune_goes_on_and_no_child_outlives_it(data: Path, tmp_path: Path, runner: ProcessRunner) -> None:
