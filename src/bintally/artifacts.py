@@ -23,7 +23,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PLACE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
-Row = TypeVar("Row", bound=msgspec.Struct)
+Row = TypeVar("Row")
 
 
 @contextmanager
@@ -260,11 +260,6 @@ def is_current(folder: Path, stage: str, *, inputs: Mapping[str, str], settings:
         return False
 
 
-def _part_of(target: Path) -> Path:
-    """The hidden name `target` is written under; a fresh one each time, so that writers never share it."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-
-
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
     """The whole lines of a file of JSON lines, in the order they were written; none where there is no file.
 
@@ -280,3 +275,8 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
                     yield decoder.decode(line)
             except msgspec.DecodeError:
                 continue
+
+
+def _part_of(target: Path) -> Path:
+    """The hidden name `target` is written under; a fresh one each time, so that writers never share it."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")

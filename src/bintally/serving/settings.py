@@ -13,6 +13,7 @@ from pydantic import Field
 
 from bintally.config import Config
 from bintally.serving.environment import sagemaker, told, variable_of
+from bintally.serving.keys.key import MOST_RATE
 from bintally.settings import state_folder
 
 _NAME: Final = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"  # what SageMaker takes; it is a folder's name, too
@@ -79,7 +80,7 @@ class ServeConfig(Config):
     require_keys: Literal["auto", "always", "never"] = Field(
         default="auto", description="Whether requests need an API key; auto: unless bound to loopback."
     )
-    rate: float = Field(default=0.0, ge=0, le=1e6, description="Photos a second for each key; 0: no limit.")
+    rate: float = Field(default=0.0, ge=0, le=MOST_RATE, description="Photos a second for each key; 0: no limit.")
     burst: int = Field(
         default=0, ge=0, description="Photos a key may send at once above its rate; 0: as many as in 10 seconds."
     )

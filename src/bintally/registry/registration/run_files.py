@@ -1,12 +1,12 @@
 """What a finished run's folder tells, read as plain data: the registry knows no training."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from bintally.artifacts import read_rows
 from bintally.errors import CheckpointError
 from bintally.registry.addresses import without_login
 
@@ -90,19 +90,8 @@ def _findings(run: Path) -> list[dict[str, Any]] | None:
     if not (run / FINDINGS).is_file():
         return None
     told: dict[str, dict[str, Any]] = {}
-    for line in _lines(run / FINDINGS):
+    for line in read_rows(run / FINDINGS, dict[str, Any]):
         rule = str(line.get("rule", "?"))
         before = told.get(rule, {"first_step": line.get("step"), "times": 0})
         told[rule] = line | {"first_step": before["first_step"], "times": before["times"] + 1}
     return list(told.values())
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                if line.strip():
-                    yield decoder.decode(line)
-            except msgspec.DecodeError:
-                continue  # torn by a kill
